@@ -1,0 +1,59 @@
+# Holdfast. `make help` lists the targets. Needs Go, git and make, and a Linux kernel with user
+# namespaces; everything else is fetched by hash and built, into the cache outside the checkout.
+.PHONY: help demo test check build image pcrs reproduce bench clean programs
+.DELETE_ON_ERROR:
+
+# Programs that need no C are built by the host's Go; those that link blst take the sandbox's compiler.
+GO      = CGO_ENABLED=0 GOFLAGS= go
+CGO     = eval "$$(bin/image env toolchain)" && GOFLAGS= go
+STATIC  = -trimpath -tags netgo,osusergo -ldflags=-extldflags=-static
+TIMEOUT = 40m
+
+help:
+	@echo 'make demo       build the enclave image, boot it on an emulated Nitro machine, verify it, sign'
+	@echo 'make test       run every test, building what they need'
+	@echo 'make check      format, vet, staticcheck, module tidiness, documentation rules'
+	@echo 'make build      programs into bin/, the enclave image into build/'
+	@echo 'make image      the enclave image alone; fails where PCRS.md disagrees with it'
+	@echo 'make pcrs       rewrite the current entry of PCRS.md from the built image'
+	@echo 'make reproduce  build the image twice under different conditions and compare'
+	@echo 'make bench      measure, beside the limit or a peer'
+
+demo: build
+	@bin/demo
+
+test: build
+	@eval "$$(bin/image env)" && GOFLAGS= go test $(STATIC) -timeout $(TIMEOUT) ./...
+
+check: bin/image
+	@test -z "$$(gofmt -l .)" || { echo 'not formatted:'; gofmt -l .; exit 1; }
+	@$(GO) mod tidy -diff
+	@$(CGO) vet ./...
+	@$(CGO) tool staticcheck ./...
+
+build: programs image
+
+programs: bin/image
+	@$(GO) build -trimpath -o bin/verify ./verify
+	@$(GO) build -trimpath -o bin/parent ./parent
+	@$(CGO) build $(STATIC) -o bin/demo ./internal/demo
+
+# Go decides what is stale, faster than make could.
+.PHONY: bin/image
+bin/image:
+	@$(GO) build -trimpath -o bin/image ./image
+
+image: bin/image
+	@bin/image build
+
+pcrs: bin/image
+	@bin/image pcrs
+
+reproduce: bin/image
+	@bin/image reproduce
+
+bench: build
+	@eval "$$(bin/image env)" && GOFLAGS= go run $(STATIC) ./internal/bench
+
+clean:
+	rm -rf bin build
