@@ -44,9 +44,9 @@ func programEnv(cgo bool, jobs int) []string {
 	}
 }
 
-// modules makes sure that the module cache has all of go.mod's modules and returns its download
+// Modules makes sure that the module cache has all of go.mod's modules and returns its download
 // directory, which serves the sandbox as a module proxy; go.sum checks each there once more.
-func (b *Builder) modules(ctx context.Context) (string, error) {
+func (b *Builder) Modules(ctx context.Context) (string, error) {
 	if _, err := b.hostGo(ctx, "mod", "download"); err != nil {
 		return "", err
 	}
@@ -79,7 +79,7 @@ func (b *Builder) programs(ctx context.Context, programs ...program) ([][]byte, 
 	if err != nil {
 		return nil, err
 	}
-	proxy, err := b.modules(ctx)
+	proxy, err := b.Modules(ctx)
 	if err != nil {
 		return nil, err
 	}

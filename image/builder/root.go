@@ -2,8 +2,10 @@ package builder
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 
 	"holdfast/image/debian"
 )
@@ -60,4 +62,47 @@ func (b *Builder) source(ctx context.Context, set debian.Set) (string, error) {
 		return "", fmt.Errorf("set %s has %d files, want 1", set.Name, len(paths))
 	}
 	return paths[0], nil
+}
+
+// lockedSets are the package sets in image/lock.
+var lockedSets = []string{"toolchain", "kernel", "qemu", "qemu-source"}
+
+// CheckLocks reads every lock file and returns what is wrong with any.
+func (b *Builder) CheckLocks() error {
+	var errs []error
+	for _, name := range lockedSets {
+		_, err := b.set(name)
+		errs = append(errs, err)
+	}
+	_, err := b.goLock()
+	return errors.Join(append(errs, err)...)
+}
+
+// FetchSets fetches the files of the named sets, or of all where none is named, and the Go toolchain
+// and modules.
+func (b *Builder) FetchSets(ctx context.Context, names []string) error {
+	all := len(names) == 0
+	if all {
+		names = lockedSets
+	}
+	for _, name := range names {
+		if !slices.Contains(lockedSets, name) {
+			return fmt.Errorf("no set %q: want one of %v", name, lockedSets)
+		}
+		set, err := b.set(name)
+		if err != nil {
+			return err
+		}
+		if _, err := b.fetch(ctx, set); err != nil {
+			return err
+		}
+	}
+	if !all {
+		return nil
+	}
+	if _, err := b.Go(ctx); err != nil {
+		return err
+	}
+	_, err := b.Modules(ctx)
+	return err
 }

@@ -1,0 +1,105 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"holdfast/image/builder"
+	"holdfast/image/sandbox"
+)
+
+var envCommand = command{
+	run:  runEnv,
+	name: "env", args: "[toolchain]",
+	summary: "prepare what compiling and testing need, and print it as shell exports",
+	help: `Prints shell exports that make the host's go command compile C with the sandbox's compiler, after
+fetching and unpacking that compiler. Without the argument "toolchain" it prepares what the tests need as
+well: the kernel's configuration, the emulator, and the test images.
+
+  eval "$(bin/image env toolchain)" && go vet ./...
+  eval "$(bin/image env)" && go test ./...`,
+}
+
+func runEnv(ctx context.Context, c *call) error {
+	if err := c.parse(0, 1); err != nil {
+		return err
+	}
+	if len(c.args) == 1 && c.args[0] != "toolchain" {
+		return usagef("got argument %q, want toolchain or nothing", c.args[0])
+	}
+	b, err := c.builder()
+	if err != nil {
+		return err
+	}
+	defer b.Progress.Close()
+	if err := exportToolchain(ctx, b, c.stdout); err != nil || len(c.args) == 1 {
+		return err
+	}
+	return exportTests(ctx, b, c.stdout)
+}
+
+func exportToolchain(ctx context.Context, b *builder.Builder, w io.Writer) error {
+	root, err := b.Root(ctx, "toolchain")
+	if err != nil {
+		return err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	if strings.ContainsAny(self+root, `'"$\`+"`") {
+		return fmt.Errorf("quotes in a path: %s or %s (hint: move the checkout, or set HOLDFAST_CACHE)", self, root)
+	}
+	export(w, "CGO_ENABLED", "1")
+	export(w, "CGO_CFLAGS", "-O2 -D__BLST_PORTABLE__")
+	export(w, "CGO_LDFLAGS", "")
+	fmt.Fprintf(w, "export CC=\"'%s' cc '%s'\"\n", self, root)
+	export(w, "HOLDFAST_TOOLCHAIN_ROOT", root)
+	return nil
+}
+
+func exportTests(ctx context.Context, b *builder.Builder, w io.Writer) error {
+	k, err := b.Kernel(ctx)
+	if err != nil {
+		return err
+	}
+	emulator, err := b.Emulator(ctx)
+	if err != nil {
+		return err
+	}
+	flood, err := b.FloodTest(ctx)
+	if err != nil {
+		return err
+	}
+	export(w, "HOLDFAST_KERNEL_CONFIG", k.Config)
+	export(w, "HOLDFAST_QEMU_ROOT", emulator.Root)
+	export(w, "HOLDFAST_QEMU_DIR", emulator.QEMU)
+	export(w, "HOLDFAST_EIF", filepath.Join(b.Checkout, "build", "holdfast-x86_64.eif"))
+	export(w, "HOLDFAST_FLOOD_EIF", flood)
+	export(w, "HOLDFAST_BIN", filepath.Join(b.Checkout, "bin"))
+	return nil
+}
+
+func export(w io.Writer, name, value string) {
+	fmt.Fprintf(w, "export %s='%s'\n", name, strings.ReplaceAll(value, "'", `'\''`))
+}
+
+var ccCommand = command{
+	run:  runCC,
+	name: "cc", args: "ROOT [gcc's arguments]",
+	summary: "run the sandbox's C compiler on the host's files; for CC",
+	help: `Runs gcc from the unpacked toolchain ROOT, with the host's files at their own paths. 'image env' prints a
+CC that calls it.`,
+}
+
+func runCC(_ context.Context, c *call) error {
+	if len(c.args) == 0 {
+		return usagef("got no toolchain root, want: image cc ROOT [gcc's arguments]")
+	}
+	os.Exit(sandbox.CompilerMain(c.args[1:], c.args[0]))
+	return nil
+}
