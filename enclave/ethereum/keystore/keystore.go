@@ -1,0 +1,170 @@
+// Package keystore opens EIP-2335 keystores, the JSON files in which staking tools
+// keep a validator's secret key under a password.
+//
+// A keystore says itself how much memory and time its key derivation takes, so
+// what a file may ask for is bounded, and an Opener bounds what all files together
+// take at once. The public key is always derived from the secret; the one that the
+// file claims is only compared.
+package keystore
+
+import (
+	"context"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/sha256"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"strings"
+
+	"golang.org/x/sync/semaphore"
+
+	"holdfast/enclave/ethereum/bls"
+	"holdfast/enclave/ethereum/jsontree"
+)
+
+// MaxSize bounds a keystore file, which is some 700 bytes.
+const MaxSize = 16 << 10
+
+// version is the only one that EIP-2335 defines.
+const version = 4
+
+// ErrPassword reports that the password does not fit the keystore's checksum.
+var ErrPassword = errors.New("wrong password, or a damaged keystore")
+
+// Opener opens keystores within bounds. It may be used by many goroutines at once.
+type Opener struct {
+	memory  *semaphore.Weighted
+	workers *semaphore.Weighted
+	limit   int64
+}
+
+// NewOpener returns an Opener that derives at most workers keys at once, in at most
+// memory bytes together. A scrypt keystore with usual parameters takes 256 MiB, a
+// pbkdf2 keystore next to nothing.
+func NewOpener(memory int64, workers int) *Opener {
+	return &Opener{
+		memory:  semaphore.NewWeighted(memory),
+		workers: semaphore.NewWeighted(int64(workers)),
+		limit:   memory,
+	}
+}
+
+// Open decrypts a keystore. It waits for its share of memory and processors, or
+// until ctx ends. The caller owns and wipes file and password.
+func (o *Opener) Open(ctx context.Context, file, password []byte) (*bls.SecretKey, error) {
+	k, err := parse(file)
+	if err != nil {
+		return nil, fmt.Errorf("keystore: %w", err)
+	}
+	normal, err := normalize(password)
+	if err != nil {
+		return nil, fmt.Errorf("keystore: %w", err)
+	}
+	defer clear(normal)
+	key, err := o.open(ctx, k, normal)
+	if err != nil {
+		return nil, fmt.Errorf("keystore: %w", err)
+	}
+	return key, nil
+}
+
+func (o *Opener) open(ctx context.Context, k *keystore, password []byte) (*bls.SecretKey, error) {
+	derived, err := o.derive(ctx, k.kdf, password)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(derived)
+	secret, err := k.decrypt(derived)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(secret[:])
+	key, err := bls.NewSecretKey(&secret)
+	if err != nil {
+		return nil, err
+	}
+	if k.public != nil && *k.public != key.PublicKey() {
+		err := fmt.Errorf("the file claims public key %v, but its secret's is %v", *k.public, key.PublicKey())
+		key.Wipe()
+		return nil, err
+	}
+	return key, nil
+}
+
+// derive runs the key derivation when there is room for it.
+func (o *Opener) derive(ctx context.Context, kdf kdf, password []byte) ([]byte, error) {
+	need := kdf.memory()
+	if need > o.limit {
+		return nil, fmt.Errorf("key derivation takes %d bytes of memory, limit %d", need, o.limit)
+	}
+	if err := o.workers.Acquire(ctx, 1); err != nil {
+		return nil, err
+	}
+	defer o.workers.Release(1)
+	if err := o.memory.Acquire(ctx, need); err != nil {
+		return nil, err
+	}
+	defer o.memory.Release(need)
+	return kdf.derive(password)
+}
+
+// keystore is a parsed file.
+type keystore struct {
+	kdf      kdf
+	checksum [sha256.Size]byte
+	iv       [aes.BlockSize]byte
+	sealed   [32]byte
+	public   *bls.PublicKey // nil if the file does not claim one
+}
+
+func parse(file []byte) (*keystore, error) {
+	if len(file) > MaxSize {
+		return nil, fmt.Errorf("file has %d bytes, limit %d", len(file), MaxSize)
+	}
+	o, err := jsontree.Parse(file)
+	if err != nil {
+		return nil, err
+	}
+	if v := o.Uint64("version"); v != version {
+		o.Fail("version", "got %d, want %d", v, version)
+	}
+	crypto := o.Object("crypto")
+	k := &keystore{kdf: readKDF(crypto.Object("kdf"))}
+	wantFunction(crypto.Object("checksum"), "sha256").Fixed("message", k.checksum[:])
+	sealed := wantFunction(crypto.Object("cipher"), "aes-128-ctr")
+	sealed.Fixed("message", k.sealed[:])
+	sealed.Object("params").Fixed("iv", k.iv[:])
+	if o.Has("pubkey") && o.Text("pubkey") != "" {
+		k.public = new(bls.PublicKey)
+		o.Fixed("pubkey", k.public[:])
+	}
+	if o.Err() != nil {
+		return nil, o.Err()
+	}
+	return k, nil
+}
+
+// wantFunction holds a module to the only function supported in its place.
+func wantFunction(module *jsontree.Object, want string) *jsontree.Object {
+	if got := module.Text("function"); !strings.EqualFold(got, want) {
+		module.Fail("function", "got %.40q, want %s", got, want)
+	}
+	return module
+}
+
+// decrypt checks the password by EIP-2335's checksum, of the derived key's second
+// half and the ciphertext, and decrypts with the first half.
+func (k *keystore) decrypt(derived []byte) (secret [32]byte, err error) {
+	preimage := append(append(make([]byte, 0, 48), derived[16:32]...), k.sealed[:]...)
+	defer clear(preimage)
+	if sum := sha256.Sum256(preimage); subtle.ConstantTimeCompare(sum[:], k.checksum[:]) != 1 {
+		return secret, ErrPassword
+	}
+	block, err := aes.NewCipher(derived[:16])
+	if err != nil {
+		return secret, err
+	}
+	cipher.NewCTR(block, k.iv[:]).XORKeyStream(secret[:], k.sealed[:])
+	return secret, nil
+}
