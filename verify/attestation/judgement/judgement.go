@@ -1,0 +1,201 @@
+// Package judgement decides whether an attestation document is the one that was
+// asked for: fresh, from a published image, and bound to this very connection.
+// It checks no signature and reads no bytes; packages chain and document do.
+//
+// A [Policy] names everything that is expected. What it leaves out is not taken
+// for granted: a missing measurement or limit fails, a missing nonce or binding
+// is reported as skipped, and a report with a skipped rule is no pass.
+//
+// The rules are D1, D2, P1 and E1 to E10 of package report.
+package judgement
+
+import (
+	"bytes"
+	"crypto/subtle"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"holdfast/verify/attestation/document"
+	"holdfast/verify/binding"
+	"holdfast/verify/pcrs"
+	"holdfast/verify/report"
+)
+
+const (
+	// DefaultMaxAge is how old a document may be when it is verified.
+	DefaultMaxAge = 5 * time.Minute
+
+	// DefaultSkew is how far the verifier's clock may be behind.
+	DefaultSkew = time.Minute
+
+	// MinNonceSize is that of the shortest nonce worth the name.
+	MinNonceSize = 16
+)
+
+// A Policy is what a document must agree with. The zero value accepts nothing.
+type Policy struct {
+	// Measurements is PCRS.md. Release, where not empty, leaves only that
+	// release of it.
+	Measurements *pcrs.File
+	Release      string
+
+	// Nonce is what the verifier sent.
+	Nonce []byte
+
+	// Now is when the document is judged. A document is fresh if it is at
+	// most MaxAge old and at most Skew from the future.
+	Now          time.Time
+	MaxAge, Skew time.Duration
+
+	// AtDocumentTime leaves freshness out of account, for archived
+	// documents: D2 is then skipped.
+	AtDocumentTime bool
+
+	// Binding is the encoded binding served beside the document, TLSKey the
+	// SubjectPublicKeyInfo of the TLS peer that served it.
+	Binding, TLSKey []byte
+
+	// Strict refuses fields that this version does not know.
+	Strict bool
+}
+
+// A Judgement is what a document turned out to be. Its fields mean something
+// only if the report as a whole passed.
+type Judgement struct {
+	Entry   pcrs.Entry
+	Binding binding.Binding
+}
+
+// Judge applies a policy and notes each rule in r.
+func Judge(d *document.Document, policy Policy, r *report.Report) Judgement {
+	j := &judge{doc: d, policy: policy, r: r}
+	j.unknownKeys()
+	j.platform()
+	j.nonce()
+	j.age()
+	j.debug()
+	j.measurements()
+	j.applicationRamdisk()
+	j.instance()
+	j.kernel()
+	j.binding()
+	j.configuration()
+	j.start()
+	return j.out
+}
+
+// A judge is one application of a policy.
+type judge struct {
+	doc    *document.Document
+	policy Policy
+	r      *report.Report
+	out    Judgement
+}
+
+func (j *judge) unknownKeys() {
+	if j.policy.Strict && len(j.doc.UnknownKeys) > 0 {
+		j.r.Fail(report.B5, "no unknown fields", fmt.Sprintf("%q", j.doc.UnknownKeys))
+	}
+}
+
+// nonce applies D1.
+func (j *judge) nonce() {
+	want := j.policy.Nonce
+	switch {
+	case len(want) == 0:
+		j.r.Skip(report.D1, "the verifier's nonce", "no nonce was asked for")
+	case len(want) < MinNonceSize:
+		j.r.Fail(report.D1, fmt.Sprintf("a nonce of at least %d bytes", MinNonceSize), fmt.Sprintf("%d bytes", len(want)))
+	default:
+		same := subtle.ConstantTimeCompare(j.doc.Nonce, want) == 1
+		j.r.Record(report.D1, same, quote(want), quote(j.doc.Nonce))
+	}
+}
+
+func quote(b []byte) string {
+	const limit = 64
+	switch {
+	case b == nil:
+		return "null"
+	case len(b) > limit:
+		return fmt.Sprintf("%x… (%d bytes)", b[:limit], len(b))
+	}
+	return fmt.Sprintf("%x", b)
+}
+
+// age applies D2.
+func (j *judge) age() {
+	p := j.policy
+	if p.AtDocumentTime {
+		j.r.Skip(report.D2, "fresh", "NOT CHECKED: verified at the document's own time, "+j.doc.Timestamp.Format(time.RFC3339))
+		return
+	}
+	if p.Now.IsZero() || p.MaxAge <= 0 {
+		j.r.Fail(report.D2, "a time and a maximum age", "none")
+		return
+	}
+	age := p.Now.Sub(j.doc.Timestamp)
+	expected := fmt.Sprintf("-%v to %v", p.Skew, p.MaxAge)
+	j.r.Record(report.D2, age >= -p.Skew && age <= p.MaxAge, expected, age.Round(time.Millisecond).String())
+}
+
+// binding applies E9: user_data commits to the binding, and the binding to the
+// key of the TLS connection.
+func (j *judge) binding() {
+	const expected = "user_data = SHA-384 of the binding, which names this TLS key"
+	if len(j.policy.Binding) == 0 || len(j.policy.TLSKey) == 0 {
+		j.r.Skip(report.E9, expected, "no binding, or no TLS key, to compare with")
+		return
+	}
+	b, err := binding.Parse(j.policy.Binding)
+	if err != nil {
+		j.r.Fail(report.E9, expected, err.Error())
+		return
+	}
+	digest := b.Digest()
+	switch {
+	case subtle.ConstantTimeCompare(j.doc.UserData, digest[:]) != 1:
+		j.r.Fail(report.E9, fmt.Sprintf("user_data %x", digest), "user_data "+quote(j.doc.UserData))
+	case !bytes.Equal(b.TLSKey, j.policy.TLSKey):
+		j.r.Fail(report.E9, expected, "the TLS connection has another key")
+	default:
+		j.out.Binding = b
+		j.r.Pass(report.E9, expected, fmt.Sprintf("user_data %x and the TLS key agree", digest))
+	}
+}
+
+// configuration applies E8. Once a configuration is in force, the enclave has
+// extended its digest into PCR16 and locked it.
+func (j *judge) configuration() {
+	if j.r.Check(report.E9).Verdict != report.Pass {
+		j.r.Skip(report.E8, "the bound configuration", "E9 does not hold")
+		return
+	}
+	got := "no PCR16"
+	pcr16, there := j.doc.PCRs[16]
+	if there {
+		got = pcr16.String()
+	}
+	if c := j.out.Binding.Configuration; c != [48]byte{} {
+		want := document.Extend(pcrs.PCR{}, c[:])
+		j.r.Record(report.E8, there && pcr16 == want, want.String(), got)
+		return
+	}
+	// No configuration is bound, so none may show.
+	j.r.Record(report.E8, !there || pcr16.IsZero(), "no PCR16, as no configuration is bound", got)
+}
+
+// start applies E10, for information: the upper 48 bits of the enclave's id are
+// the milliseconds at which it started. AWS does not document this.
+func (j *judge) start() {
+	got := "not told by this module_id"
+	if _, id, ok := strings.Cut(j.doc.ModuleID, "-enc"); ok && len(id) == 16 {
+		if ms, err := strconv.ParseInt(id[:12], 16, 64); err == nil {
+			started := time.UnixMilli(ms).UTC()
+			got = fmt.Sprintf("about %s, up %v", started.Format(time.RFC3339), j.doc.Timestamp.Sub(started).Round(time.Second))
+		}
+	}
+	j.r.Pass(report.E10, "", got)
+}

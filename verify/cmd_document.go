@@ -1,0 +1,102 @@
+package main
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"time"
+
+	"holdfast/verify/attestation"
+	"holdfast/verify/attestation/document"
+	"holdfast/verify/binding"
+	"holdfast/verify/report"
+)
+
+const documentHelp = `usage: verify document [flags] FILE
+
+Checks an attestation document that somebody else fetched: binary, base64 or
+hexadecimal. What was not given cannot be checked, and is reported as skipped:
+then the verdict is INCOMPLETE and the exit status is not 0.
+` + commonFlags + `
+  --at-document-time   for an archived document: check the chain at the
+                       document's own time and leave freshness unchecked
+  --nonce HEX          the nonce that the document was asked with
+  --binding FILE       the binding that was served beside the document
+  --certificate FILE   the certificate, in PEM, of the server that served it
+
+examples:
+  verify document --at-document-time archived.cbor
+  verify document --nonce 00112233… --binding b.bin --certificate c.pem doc.cbor
+`
+
+func runDocument(_ context.Context, t *terminal, args []string) error {
+	v := newVerification("document")
+	var nonce, bindingFile, certificateFile string
+	var atDocumentTime bool
+	v.set.StringVar(&nonce, "nonce", "", "")
+	v.set.StringVar(&bindingFile, "binding", "", "")
+	v.set.StringVar(&certificateFile, "certificate", "", "")
+	v.set.BoolVar(&atDocumentTime, "at-document-time", false, "")
+	if err := v.parse(t, documentHelp, args, "FILE"); err != nil {
+		return err
+	}
+	options, err := v.options()
+	if err != nil {
+		return err
+	}
+	p := &options.Policy
+	p.Now, p.AtDocumentTime = time.Now(), atDocumentTime
+	if p.Nonce, err = parseNonce(nonce); err != nil {
+		return err
+	}
+	if bindingFile != "" {
+		if p.Binding, err = readBounded(bindingFile, int64(binding.MaxSize)); err != nil {
+			return err
+		}
+	}
+	if certificateFile != "" {
+		if p.TLSKey, err = readTLSKey(certificateFile); err != nil {
+			return err
+		}
+	}
+	asOf := formatTime(p.Now)
+	if atDocumentTime {
+		asOf = "the document's own time"
+	}
+	name := v.set.Arg(0)
+	input, err := readBounded(name, document.MaxInputSize)
+	if err != nil {
+		return err
+	}
+	result := verifyInput(input, options)
+	return t.conclude(v.json, summarize(name, asOf, result), result)
+}
+
+// verifyInput verifies a document in any of its encodings.
+func verifyInput(input []byte, options attestation.Options) attestation.Result {
+	r := &report.Report{}
+	raw, err := document.Decode(input, r)
+	if err != nil {
+		raw = nil // rule A1 fails as well
+	}
+	return attestation.Verify(raw, options, r)
+}
+
+// readTLSKey returns the public key of a certificate in PEM.
+func readTLSKey(name string) ([]byte, error) {
+	const limit = 16 << 10
+	data, err := readBounded(name, limit)
+	if err != nil {
+		return nil, err
+	}
+	block, _ := pem.Decode(data)
+	if block == nil || block.Type != "CERTIFICATE" {
+		return nil, fmt.Errorf("%s: want a PEM block of type CERTIFICATE", name)
+	}
+	certificate, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return certificate.RawSubjectPublicKeyInfo, nil
+}

@@ -1,0 +1,130 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"holdfast/verify/attestation"
+	"holdfast/verify/channel"
+	"holdfast/verify/evidence"
+	"holdfast/verify/live"
+	"holdfast/verify/report"
+)
+
+const liveHelp = `usage: verify live [flags] URL
+
+Asks a running enclave for an attestation document with a fresh nonce, and
+checks it: form, certificate chain to AWS's root, signature, time, nonce, the
+measurements against PCRS.md, and that the document is bound to this very TLS
+connection.
+` + commonFlags + `
+  --evidence DIR          store everything the verdict rests on in a new folder
+  --save-certificate FILE store the enclave's certificate, for a client's trust
+                          store, if every check passes
+  --nonce HEX             use this nonce of 32 bytes, for tests
+
+examples:
+  verify live https://signer.example:9000
+  verify live --evidence audit-2026-11 --json https://signer.example:9000
+  verify live --save-certificate signer.pem https://signer.example:9000
+`
+
+// A visit is one live verification: the flags of it, and what came of them.
+type visit struct {
+	*verification
+	evidenceDir, certificateFile, nonce string
+
+	channel *channel.Channel
+	seen    live.Evidence
+	result  attestation.Result
+}
+
+func newVisit(name string) *visit {
+	v := &visit{verification: newVerification(name)}
+	v.set.StringVar(&v.evidenceDir, "evidence", "", "")
+	v.set.StringVar(&v.certificateFile, "save-certificate", "", "")
+	v.set.StringVar(&v.nonce, "nonce", "", "")
+	return v
+}
+
+func runLive(ctx context.Context, t *terminal, args []string) error {
+	v := newVisit("live")
+	if err := v.parse(t, liveHelp, args, "URL"); err != nil {
+		return err
+	}
+	if err := v.run(ctx, v.set.Arg(0)); err != nil {
+		return err
+	}
+	defer v.channel.Close()
+	return t.conclude(v.json, v.summary(), v.result)
+}
+
+// run fetches and verifies. An error means that there is no result.
+func (v *visit) run(ctx context.Context, url string) error {
+	options, err := v.options()
+	if err != nil {
+		return err
+	}
+	nonce := live.NewNonce()
+	if v.nonce != "" {
+		if nonce, err = parseNonce(v.nonce); err != nil {
+			return err
+		}
+	}
+	if v.channel, err = channel.Open(url); err != nil {
+		return errorWithHint(exitUsage, err)
+	}
+	v.seen, err = live.Fetch(ctx, v.channel, nonce)
+	switch {
+	case errors.Is(err, live.ErrMalformed):
+		return errorWithHint(int(report.Malformed), err, "does a Holdfast enclave answer at this address?")
+	case err != nil:
+		return err
+	}
+	v.result = v.seen.Verify(options)
+	if v.evidenceDir != "" {
+		if err := evidence.Write(v.evidenceDir, v.seen, v.measurements); err != nil {
+			return err
+		}
+	}
+	return v.saveCertificate()
+}
+
+func (v *visit) summary() summary {
+	return summarize(v.seen.URL, formatTime(v.seen.Time), v.result)
+}
+
+// saveCertificate writes the attested certificate, and nothing if some check
+// failed.
+func (v *visit) saveCertificate() error {
+	if v.certificateFile == "" || v.result.ExitStatus() != 0 {
+		return nil
+	}
+	return writeFile(v.certificateFile, evidence.CertificatePEM(v.seen.Certificate))
+}
+
+// writeFile replaces a file as a whole.
+func writeFile(name string, data []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+"-")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	_, err = f.Write(data)
+	if err == nil {
+		err = f.Chmod(0o644)
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	if closeErr := f.Close(); err == nil {
+		err = closeErr
+	}
+	if err != nil {
+		return fmt.Errorf("writing %s: %w", name, err)
+	}
+	return os.Rename(f.Name(), name)
+}

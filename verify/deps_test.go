@@ -1,0 +1,74 @@
+package main
+
+import (
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+// forbidden lists what the verifier must not contain, and why.
+var forbidden = map[string]string{
+	"holdfast/enclave":            "an auditor's tool shares no code with what it audits",
+	"holdfast/parent":             "the parent is the attacker",
+	"holdfast/image":              "the verifier reads PCRS.md and builds nothing",
+	"holdfast/verify/enclavetest": "fakes stay out of programs",
+	"testing":                     "fakes stay out of programs",
+	"net/http/httptest":           "fakes stay out of programs",
+	"plugin":                      "what runs is what was built",
+	"runtime/cgo":                 "the binary must build reproducibly without a C compiler",
+}
+
+// allowed lists the modules outside the standard library that the verifier may
+// contain.
+var allowed = []string{
+	"github.com/hf/nitrite",        // the second opinion
+	"github.com/fxamacker/cbor/v2", // used by nitrite alone
+	"github.com/x448/float16",      // used by cbor alone
+	"golang.org/x/mod/semver",      // the order of releases
+}
+
+func dependencies(t *testing.T, pkg string) []string {
+	t.Helper()
+	cmd := exec.Command("go", "list", "-deps", pkg)
+	cmd.Env = append(cmd.Environ(), "CGO_ENABLED=0")
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Fields(string(out))
+}
+
+func TestTheVerifierContainsNothingForbidden(t *testing.T) {
+	deps := dependencies(t, ".")
+	if len(deps) < 50 {
+		t.Fatalf("got %d packages, want a whole program", len(deps))
+	}
+	for _, dep := range deps {
+		for bad, why := range forbidden {
+			if dep == bad || strings.HasPrefix(dep, bad+"/") {
+				t.Errorf("depends on %s: %s", dep, why)
+			}
+		}
+		if strings.Contains(strings.SplitN(dep, "/", 2)[0], ".") && !isAllowed(dep) {
+			t.Errorf("depends on %s, which is not on the list", dep)
+		}
+	}
+}
+
+func isAllowed(dep string) bool {
+	for _, a := range allowed {
+		if dep == a || strings.HasPrefix(dep, a+"/") {
+			return true
+		}
+	}
+	return false
+}
+
+func TestTheBindingNeedsOnlyTheStandardLibrary(t *testing.T) {
+	for _, dep := range dependencies(t, "./binding") {
+		first, _, _ := strings.Cut(dep, "/")
+		if dep != "holdfast/verify/binding" && (first == "holdfast" || strings.Contains(first, ".")) {
+			t.Errorf("depends on %s", dep)
+		}
+	}
+}

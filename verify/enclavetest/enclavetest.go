@@ -1,0 +1,204 @@
+// Package enclavetest is an enclave's HTTPS side in memory, for tests of the
+// verifier: /attestation and /release on a loopback TLS listener.
+//
+// It has no Nitro Security Module of its own: whoever starts it says how
+// documents are made. No program links it.
+package enclavetest
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/hpke"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"io"
+	"log"
+	"math/big"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"time"
+
+	"holdfast/verify/binding"
+)
+
+// An Attester makes an attestation document.
+type Attester func(userData, nonce []byte) ([]byte, error)
+
+// Options change how the enclave behaves. The zero value is a good one.
+type Options struct {
+	// Answer, when set, changes what /attestation answers.
+	Answer func(*Answer)
+
+	// SecondKey, when set, makes every TLS connection but the first present
+	// another key.
+	SecondKey bool
+
+	// Handle, when set, may answer a request in the enclave's place. It
+	// returns whether it did.
+	Handle func(http.ResponseWriter, *http.Request) bool
+
+	// TLS12 offers no TLS 1.3.
+	TLS12 bool
+}
+
+// An Answer is what /attestation answers.
+type Answer struct {
+	Document string `json:"document"`
+	Binding  string `json:"binding"`
+}
+
+// An Enclave is a running server.
+type Enclave struct {
+	URL     string
+	Binding binding.Binding
+
+	attest  Attester
+	options Options
+	key     hpke.PrivateKey
+	server  *httptest.Server
+
+	mu          sync.Mutex
+	connections int
+	released    []byte
+}
+
+// PublicKey is what a release answers.
+const PublicKey = "0x93247f2209abcacf57b75a51dafae777f9dd38bc7053d1af526f220a7489a6d3a2753e5f3e8b1cfe39b56f43611df74a"
+
+// Start starts an enclave.
+func Start(attest Attester, options Options) (*Enclave, error) {
+	first, spki, err := certificate()
+	if err != nil {
+		return nil, err
+	}
+	second, _, err := certificate()
+	if err != nil {
+		return nil, err
+	}
+	key, err := hpke.MLKEM768X25519().GenerateKey()
+	if err != nil {
+		return nil, err
+	}
+	e := &Enclave{attest: attest, options: options, key: key}
+	e.Binding = binding.Binding{TLSKey: spki, HPKEKey: key.PublicKey().Bytes()}
+	e.server = httptest.NewUnstartedServer(http.HandlerFunc(e.serve))
+	e.server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	// httptest adds a certificate of its own to the configuration, which
+	// GetConfigForClient goes past.
+	e.server.TLS = &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		e.connections++
+		config := &tls.Config{Certificates: []tls.Certificate{first}}
+		if e.connections > 1 && options.SecondKey {
+			config.Certificates[0] = second
+		}
+		if options.TLS12 {
+			config.MaxVersion = tls.VersionTLS12
+		}
+		return config, nil
+	}}
+	e.server.StartTLS()
+	e.URL = e.server.URL
+	return e, nil
+}
+
+// certificate makes a self-signed certificate and returns its public key too.
+func certificate() (tls.Certificate, []byte, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return tls.Certificate{}, nil, err
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1),
+		Subject:      pkix.Name{CommonName: "enclave"},
+		NotBefore:    time.Now().Add(-time.Hour),
+		NotAfter:     time.Now().Add(time.Hour),
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		return tls.Certificate{}, nil, err
+	}
+	spki, err := x509.MarshalPKIXPublicKey(key.Public())
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, spki, err
+}
+
+// Close stops the server.
+func (e *Enclave) Close() { e.server.Close() }
+
+// CloseConnections makes the next request use a new connection.
+func (e *Enclave) CloseConnections() { e.server.CloseClientConnections() }
+
+// Released returns the key file that was released, or nil.
+func (e *Enclave) Released() []byte {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.released
+}
+
+func (e *Enclave) serve(w http.ResponseWriter, r *http.Request) {
+	switch {
+	case e.options.Handle != nil && e.options.Handle(w, r):
+	case r.Method == http.MethodGet && r.URL.Path == "/attestation":
+		e.serveAttestation(w, r)
+	case r.Method == http.MethodPost && r.URL.Path == "/release":
+		e.serveRelease(w, r)
+	default:
+		refuse(w, http.StatusNotFound, "no such route")
+	}
+}
+
+func (e *Enclave) serveAttestation(w http.ResponseWriter, r *http.Request) {
+	nonce, err := hex.DecodeString(r.URL.Query().Get("nonce"))
+	if err != nil || len(nonce) != 32 {
+		refuse(w, http.StatusBadRequest, "nonce: want 64 hexadecimal digits")
+		return
+	}
+	digest := e.Binding.Digest()
+	document, err := e.attest(digest[:], nonce)
+	if err != nil {
+		refuse(w, http.StatusInternalServerError, err.Error())
+		return
+	}
+	answer := Answer{
+		Document: base64.StdEncoding.EncodeToString(document),
+		Binding:  base64.StdEncoding.EncodeToString(e.Binding.Encode()),
+	}
+	if e.options.Answer != nil {
+		e.options.Answer(&answer)
+	}
+	_ = json.NewEncoder(w).Encode(answer)
+}
+
+func (e *Enclave) serveRelease(w http.ResponseWriter, r *http.Request) {
+	sealed, err := io.ReadAll(io.LimitReader(r.Body, 1<<20))
+	if err != nil {
+		refuse(w, http.StatusBadRequest, err.Error())
+		return
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.released != nil {
+		refuse(w, http.StatusConflict, "released already")
+		return
+	}
+	info := binding.ReleaseInfo(e.Binding.Digest())
+	keyFile, err := hpke.Open(e.key, hpke.HKDFSHA256(), hpke.AES256GCM(), info, sealed)
+	if err != nil {
+		refuse(w, http.StatusBadRequest, "not sealed to this enclave")
+		return
+	}
+	e.released = keyFile
+	_ = json.NewEncoder(w).Encode(map[string][]string{"public_keys": {PublicKey}})
+}
+
+func refuse(w http.ResponseWriter, status int, message string) {
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(map[string]any{"error": message, "code": status})
+}

@@ -1,0 +1,180 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/hex"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+
+	"holdfast/verify/attestation"
+	"holdfast/verify/attestation/chain"
+	"holdfast/verify/attestation/judgement"
+	"holdfast/verify/live"
+	"holdfast/verify/pcrs"
+	"holdfast/verify/report"
+)
+
+// The help of the flags that every verification shares.
+const commonFlags = `
+flags:
+  --pcrs FILE          the published measurements (default PCRS.md)
+  --release VERSION    accept only this release of them
+  --json               print one JSON object
+  --strict             refuse documents with unknown fields
+  --deny FILE          refuse certificates: lines of "ISSUER-COMMON-NAME SERIAL-HEX"
+  --root FILE          a root certificate in PEM, in place of AWS's Root-G1 ...
+  --root-sha256 HEX    ... and its SHA-256, which must come from another source
+  --unsafe-accept-emulated
+                       accept a document that QEMU's emulated Nitro machine made:
+                       it is not signed and proves nothing
+`
+
+// verification holds the flags that every verification shares.
+type verification struct {
+	set                                *flag.FlagSet
+	pcrsFile, release, denyFile        string
+	rootFile, rootSHA256               string
+	json, strict, unsafeAcceptEmulated bool
+	measurements                       []byte // the bytes of PCRS.md
+}
+
+func newVerification(name string) *verification {
+	v := &verification{set: flag.NewFlagSet(name, flag.ContinueOnError)}
+	v.set.SetOutput(io.Discard)
+	v.set.StringVar(&v.pcrsFile, "pcrs", "PCRS.md", "")
+	v.set.StringVar(&v.release, "release", "", "")
+	v.set.StringVar(&v.denyFile, "deny", "", "")
+	v.set.StringVar(&v.rootFile, "root", "", "")
+	v.set.StringVar(&v.rootSHA256, "root-sha256", "", "")
+	v.set.BoolVar(&v.json, "json", false, "")
+	v.set.BoolVar(&v.strict, "strict", false, "")
+	v.set.BoolVar(&v.unsafeAcceptEmulated, "unsafe-accept-emulated", false, "")
+	return v
+}
+
+// parse reads a command line that must have as many arguments as names.
+func (v *verification) parse(t *terminal, help string, args []string, names ...string) error {
+	err := v.set.Parse(args)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		fmt.Fprint(t.stdout, help)
+		return err
+	case err != nil:
+		return errorWithHint(exitUsage, err, fmt.Sprintf(`"verify %s --help" lists the flags`, v.set.Name()))
+	case v.set.NArg() != len(names):
+		return errorWithHint(exitUsage,
+			fmt.Errorf("got %d arguments, want %s", v.set.NArg(), strings.Join(names, " ")),
+			"flags come before arguments")
+	case (v.rootFile == "") != (v.rootSHA256 == ""):
+		return usageError("--root and --root-sha256 go together")
+	}
+	return nil
+}
+
+// options reads the files that the flags name.
+func (v *verification) options() (attestation.Options, error) {
+	trust, err := v.trust()
+	if err != nil {
+		return attestation.Options{}, err
+	}
+	if v.measurements == nil {
+		if v.measurements, err = readMeasurements(v.pcrsFile); err != nil {
+			return attestation.Options{}, err
+		}
+	}
+	file, err := pcrs.Parse(v.measurements)
+	if err != nil {
+		return attestation.Options{}, errorWithHint(int(report.Measurements), err, "nothing is compared with measurements that cannot be read whole")
+	}
+	return attestation.Options{
+		Trust: trust,
+		Policy: judgement.Policy{
+			Measurements: file,
+			Release:      v.release,
+			MaxAge:       judgement.DefaultMaxAge,
+			Skew:         judgement.DefaultSkew,
+			Strict:       v.strict,
+		},
+		UnsafeAcceptEmulated: v.unsafeAcceptEmulated,
+	}, nil
+}
+
+func readMeasurements(name string) ([]byte, error) {
+	data, err := readBounded(name, pcrs.MaxSize)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, errorWithHint(exitFailed, err, "run verify in a checkout of the release, or name its PCRS.md with --pcrs")
+	}
+	return data, err
+}
+
+func (v *verification) trust() (chain.Trust, error) {
+	trust, err := chain.AWS()
+	if v.rootFile != "" {
+		pem, readErr := readBounded(v.rootFile, chain.MaxRootSize)
+		if readErr != nil {
+			return chain.Trust{}, readErr
+		}
+		trust, err = chain.NewTrust(pem, v.rootSHA256)
+	}
+	if err != nil || v.denyFile == "" {
+		return trust, err
+	}
+	denied, err := readDenied(v.denyFile)
+	return trust.Deny(denied...), err
+}
+
+// readDenied reads lines of an issuer's common name and a serial number.
+func readDenied(name string) ([]chain.Denied, error) {
+	const limit = 1 << 20
+	data, err := readBounded(name, limit)
+	if err != nil {
+		return nil, err
+	}
+	var denied []chain.Denied
+	lines := bufio.NewScanner(bytes.NewReader(data))
+	for n := 1; lines.Scan(); n++ {
+		fields := strings.Fields(lines.Text())
+		if len(fields) != 2 || strings.Trim(fields[1], "0123456789abcdef") != "" || fields[1][0] == '0' {
+			return nil, fmt.Errorf("%s:%d: want an issuer's common name and a serial number in lower-case hexadecimal", name, n)
+		}
+		denied = append(denied, chain.Denied{Issuer: fields[0], Serial: fields[1]})
+	}
+	return denied, lines.Err()
+}
+
+// readBounded reads a file of at most limit bytes.
+func readBounded(name string, limit int64) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && int64(len(data)) > limit {
+		err = fmt.Errorf("%s: more than %d bytes", name, limit)
+	}
+	return data, err
+}
+
+// parseNonce reads a nonce of the size that enclaves take. An empty string is
+// no nonce.
+func parseNonce(s string) ([]byte, error) {
+	nonce, err := hex.DecodeString(s)
+	if err != nil || s != "" && len(nonce) != live.NonceSize {
+		return nil, usageError("--nonce %q: want %d hexadecimal digits", s, 2*live.NonceSize)
+	}
+	return nonce, nil
+}
+
+// given tells whether a flag stood on the command line.
+func (v *verification) given(name string) bool {
+	found := false
+	v.set.Visit(func(f *flag.Flag) { found = found || f.Name == name })
+	return found
+}
