@@ -1,0 +1,19 @@
+package vmring_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"holdfast/image/kernel/floodtest"
+)
+
+// Floods the kernel's vsock driver from both sides at once. An unpatched driver stops carrying packets.
+func TestTheKernelKeepsCarryingWhileBothSidesFlood(t *testing.T) {
+	vm, _ := boot(t, "HOLDFAST_FLOOD_EIF")
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+	defer cancel()
+	if err := floodtest.Flood(ctx, vm.Dial); err != nil {
+		t.Fatal(err)
+	}
+}

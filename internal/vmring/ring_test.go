@@ -1,0 +1,123 @@
+package vmring_test
+
+import (
+	"bytes"
+	"context"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"holdfast/image/sandbox"
+	"holdfast/parent/emulator"
+	"holdfast/parent/proxy"
+)
+
+func TestMain(m *testing.M) {
+	sandbox.Init()
+	os.Exit(m.Run())
+}
+
+// need returns a variable that 'make test' sets.
+func need(t *testing.T, name string) string {
+	t.Helper()
+	value := os.Getenv(name)
+	if value == "" && os.Getenv("CI") != "" {
+		t.Fatalf("%s is not set: run `make test`", name)
+	}
+	if value == "" {
+		t.Skipf("%s is not set: run `make test`", name)
+	}
+	return value
+}
+
+// machine describes the emulated machine that boots an image in 256 MB.
+func machine(t *testing.T, image string, console *console) emulator.Machine {
+	t.Helper()
+	return emulator.Machine{
+		Root:      need(t, "HOLDFAST_QEMU_ROOT"),
+		QEMU:      need(t, "HOLDFAST_QEMU_DIR"),
+		EIF:       need(t, image),
+		MemoryMiB: 256,
+		Console:   console,
+	}
+}
+
+// A console keeps what the guest printed.
+type console struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (c *console) Write(p []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.buf.Write(p)
+}
+
+func (c *console) String() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.buf.String()
+}
+
+// boot starts an image and ends it with the test.
+func boot(t *testing.T, image string) (*emulator.Running, *console) {
+	t.Helper()
+	var out console
+	vm, err := emulator.Start(context.Background(), machine(t, image, &out))
+	if err != nil {
+		t.Fatalf("%v\nconsole:\n%s", err, &out)
+	}
+	t.Cleanup(func() {
+		if err := vm.Close(); err != nil {
+			t.Errorf("ending the machine: %v", err)
+		}
+		if t.Failed() {
+			t.Logf("console:\n%s", &out)
+		}
+	})
+	return vm, &out
+}
+
+// httpsPort is where the enclave serves.
+const httpsPort = 5000
+
+// serve carries a loopback port to the guest's HTTPS and returns its URL.
+func serve(t *testing.T, vm *emulator.Running) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	p := &proxy.Proxy{Dial: func(ctx context.Context) (net.Conn, error) { return vm.Dial(ctx, httpsPort) }}
+	go func() { done <- p.Serve(ctx, l) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("proxy: %v", err)
+		}
+	})
+	return "https://" + l.Addr().String()
+}
+
+// program runs one of the built programs in the checkout and returns its output and exit code.
+func program(t *testing.T, name string, args ...string) (stdout, stderr string, code int) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	bin := need(t, "HOLDFAST_BIN")
+	var out, errs bytes.Buffer
+	cmd := exec.CommandContext(ctx, filepath.Join(bin, name), args...)
+	cmd.Dir, cmd.Stdout, cmd.Stderr = filepath.Dir(bin), &out, &errs
+	err := cmd.Run()
+	if _, exited := err.(*exec.ExitError); err != nil && !exited {
+		t.Fatalf("%s %v: %v", name, args, err)
+	}
+	return out.String(), errs.String(), cmd.ProcessState.ExitCode()
+}
