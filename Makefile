@@ -20,6 +20,7 @@ help:
 	@echo 'make bench      measure, beside the limit or a peer'
 
 demo: build
+	@bin/image emulator >build/emulator
 	@bin/demo
 
 test: build

@@ -88,6 +88,33 @@ func export(w io.Writer, name, value string) {
 	fmt.Fprintf(w, "export %s='%s'\n", name, strings.ReplaceAll(value, "'", `'\''`))
 }
 
+var emulatorCommand = command{
+	run:  runEmulator,
+	name: "emulator", args: "",
+	summary: "build QEMU with its nitro-enclave machine, for parent emulate",
+	help: `Builds QEMU from locked source in the sandbox, unless the cache has it, and prints two directories: the
+root that it runs in, and its own.
+
+  image emulator`,
+}
+
+func runEmulator(ctx context.Context, c *call) error {
+	if err := c.parse(0, 0); err != nil {
+		return err
+	}
+	b, err := c.builder()
+	if err != nil {
+		return err
+	}
+	defer b.Progress.Close()
+	e, err := b.Emulator(ctx)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(c.stdout, "%s\n%s\n", e.Root, e.QEMU)
+	return nil
+}
+
 var ccCommand = command{
 	run:  runCC,
 	name: "cc", args: "ROOT [gcc's arguments]",

@@ -52,7 +52,7 @@ type command struct {
 func commands() []command {
 	return []command{
 		buildCommand, pcrsCommand, reproduceCommand, measureCommand, inspectCommand, diffCommand,
-		lockCommand, fetchCommand, doctorCommand, envCommand, ccCommand,
+		lockCommand, fetchCommand, emulatorCommand, doctorCommand, envCommand, ccCommand,
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -40,15 +41,18 @@ func (d *demo) runJSON(ctx context.Context, into any, program string, args ...st
 	return nil
 }
 
-// ready is the line in which parent says that the enclave has booted and is reached.
-var ready = regexp.MustCompile(`^ready (https://127\.0\.0\.1:[0-9]+) booted in ([0-9.]+ s)`)
+// What parent says: the URL, alone on a line, once the enclave serves it, and how long the boot took.
+var (
+	ready  = regexp.MustCompile(`^https://127\.0\.0\.1:[0-9]+$`)
+	booted = regexp.MustCompile(`heartbeat after ([0-9.]+m?s)`)
+)
 
 // boot starts the emulated machine and waits until it is reached. What it returns ends it.
 func (d *demo) boot(ctx context.Context) (end func(), err error) {
 	stage := d.progress.Stage("boot")
 	console := filepath.Join(d.dir, "console")
-	cmd := d.command(ctx, "parent", "emulate", "--eif", d.image, "--listen", "127.0.0.1:0", "--console", console)
-	var errs bytes.Buffer
+	cmd := d.command(ctx, "parent", "emulate", "--eif", d.image, "--listen", "127.0.0.1:0", "--console", console, "-C", filepath.Dir(d.programs))
+	var errs lockedBuffer
 	cmd.Stderr = &errs
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
@@ -63,8 +67,8 @@ func (d *demo) boot(ctx context.Context) (end func(), err error) {
 	}
 	lines := bufio.NewScanner(stdout)
 	for lines.Scan() {
-		if m := ready.FindStringSubmatch(lines.Text()); m != nil {
-			d.url, d.bootTime = m[1], m[2]
+		if m := booted.FindStringSubmatch(errs.String()); m != nil && ready.MatchString(lines.Text()) {
+			d.url, d.bootTime = lines.Text(), m[1]
 			stage.Done(fmt.Sprintf("heartbeat after %s of emulation, reached at %s", d.bootTime, d.url))
 			return end, nil
 		}
@@ -72,6 +76,24 @@ func (d *demo) boot(ctx context.Context) (end func(), err error) {
 	end()
 	tail, _ := os.ReadFile(console)
 	return nil, fmt.Errorf("%s\nthe console's end:\n%s", strings.TrimSpace(errs.String()), lastLines(string(tail), 15))
+}
+
+// A lockedBuffer is written by a program while it is read here.
+type lockedBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
 }
 
 func lastLines(s string, n int) string {
