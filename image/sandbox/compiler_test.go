@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"holdfast/internal/testenv"
 )
 
 const toolchainVariable = "HOLDFAST_TOOLCHAIN_ROOT"
@@ -18,14 +20,7 @@ const toolchainVariable = "HOLDFAST_TOOLCHAIN_ROOT"
 // toolchain returns the unpacked toolchain, which `make test` provides.
 func toolchain(t testing.TB) string {
 	t.Helper()
-	root := os.Getenv(toolchainVariable)
-	if root == "" && os.Getenv("CI") == "true" {
-		t.Fatalf("%s is not set; run: make test", toolchainVariable)
-	}
-	if root == "" {
-		t.Skipf("%s is not set; run: make test", toolchainVariable)
-	}
-	return root
+	return testenv.Need(t, toolchainVariable)
 }
 
 // generator is G1's generator, compressed: the public key of the secret key 1

@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"holdfast/internal/testenv"
 )
 
 // startDemo starts the demonstration in a session and a temporary directory of its own.
@@ -17,7 +19,7 @@ func startDemo(t *testing.T) (cmd *exec.Cmd, out *console, tmp string) {
 	t.Helper()
 	tmp = t.TempDir()
 	out = &console{}
-	cmd = exec.Command(filepath.Join(need(t, "HOLDFAST_BIN"), "demo"))
+	cmd = exec.Command(filepath.Join(testenv.Need(t, "HOLDFAST_BIN"), "demo"))
 	cmd.Env = append(os.Environ(), "TMPDIR="+tmp)
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}

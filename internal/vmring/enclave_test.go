@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"holdfast/image/eif"
+	"holdfast/internal/testenv"
 	"holdfast/verify/attestation"
 	"holdfast/verify/attestation/chain"
 	"holdfast/verify/attestation/judgement"
@@ -48,7 +49,7 @@ func TestTheEnclave(t *testing.T) {
 // measuredAlike compares what QEMU measured with what we compute from the file: a document passes
 // only with measurements that are all equal to the published ones, and what is published here is ours.
 func measuredAlike(t *testing.T, url string) {
-	image, err := eif.Parse(readFile(t, need(t, "HOLDFAST_EIF")))
+	image, err := eif.Parse(readFile(t, testenv.Need(t, "HOLDFAST_EIF")))
 	if err != nil {
 		t.Fatal(err)
 	}

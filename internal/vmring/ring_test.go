@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"holdfast/image/sandbox"
+	"holdfast/internal/testenv"
 	"holdfast/parent/emulator"
 	"holdfast/parent/proxy"
 )
@@ -21,26 +22,13 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// need returns a variable that 'make test' sets.
-func need(t *testing.T, name string) string {
-	t.Helper()
-	value := os.Getenv(name)
-	if value == "" && os.Getenv("CI") != "" {
-		t.Fatalf("%s is not set: run `make test`", name)
-	}
-	if value == "" {
-		t.Skipf("%s is not set: run `make test`", name)
-	}
-	return value
-}
-
 // machine describes the emulated machine that boots an image in 256 MB.
 func machine(t *testing.T, image string, console *console) emulator.Machine {
 	t.Helper()
 	return emulator.Machine{
-		Root:      need(t, "HOLDFAST_QEMU_ROOT"),
-		QEMU:      need(t, "HOLDFAST_QEMU_DIR"),
-		EIF:       need(t, image),
+		Root:      testenv.Need(t, "HOLDFAST_QEMU_ROOT"),
+		QEMU:      testenv.Need(t, "HOLDFAST_QEMU_DIR"),
+		EIF:       testenv.Need(t, image),
 		MemoryMiB: 256,
 		Console:   console,
 	}
@@ -111,7 +99,7 @@ func program(t *testing.T, name string, args ...string) (stdout, stderr string, 
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
-	bin := need(t, "HOLDFAST_BIN")
+	bin := testenv.Need(t, "HOLDFAST_BIN")
 	var out, errs bytes.Buffer
 	cmd := exec.CommandContext(ctx, filepath.Join(bin, name), args...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = filepath.Dir(bin), &out, &errs
