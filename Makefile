@@ -24,7 +24,8 @@ demo: build
 	@bin/demo
 
 test: build
-	@eval "$$(bin/image env)" && GOFLAGS= go test $(STATIC) -timeout $(TIMEOUT) ./...
+	@eval "$$(bin/image env)" && GOFLAGS= go test $(STATIC) -timeout $(TIMEOUT) ./... && \
+		cd enclave/ethereum/differential && GOFLAGS= go test $(STATIC) -timeout $(TIMEOUT) ./...
 
 check: bin/image
 	@test -z "$$(gofmt -l .)" || { echo 'not formatted:'; gofmt -l .; exit 1; }

@@ -6,10 +6,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -44,6 +46,55 @@ func TestMain(m *testing.M) {
 	os.Exit(runTests(m))
 }
 
+// shareToolchain gives the toolchain a second name that every user can reach, where root runs the tests:
+// root's cache is root's alone, and some tests run as an ordinary user.
+func shareToolchain(to string) error {
+	from := os.Getenv(toolchainVariable)
+	if from == "" || os.Geteuid() != 0 {
+		return nil
+	}
+	if err := os.Chmod(filepath.Dir(to), 0o755); err != nil {
+		return err
+	}
+	link := func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		target := filepath.Join(to, strings.TrimPrefix(path, from))
+		if d.IsDir() {
+			return os.Mkdir(target, 0o755)
+		}
+		if os.Link(path, target) == nil {
+			return nil
+		}
+		return duplicate(path, target, d)
+	}
+	if err := filepath.WalkDir(from, link); err != nil {
+		return fmt.Errorf("sharing the toolchain: %w", err)
+	}
+	return os.Setenv(toolchainVariable, to)
+}
+
+// duplicate copies a file or a symlink, for where links cannot lead: into another file system.
+func duplicate(path, target string, d fs.DirEntry) error {
+	if d.Type() == fs.ModeSymlink {
+		to, err := os.Readlink(path)
+		if err != nil {
+			return err
+		}
+		return os.Symlink(to, target)
+	}
+	info, err := d.Info()
+	if err != nil {
+		return err
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(target, data, info.Mode().Perm())
+}
+
 func runTests(m *testing.M) int {
 	if inmate = os.Getenv(inmateVariable); inmate != "" {
 		return m.Run()
@@ -54,6 +105,10 @@ func runTests(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
+	if err := shareToolchain(filepath.Join(dir, "toolchain")); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	inmate = filepath.Join(dir, "inmate")
 	build := exec.Command("go", "build", "-o", inmate, "./testdata/inmate")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")

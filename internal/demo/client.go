@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
@@ -83,6 +84,6 @@ func parseSignature(s string) (bls.Signature, error) {
 	if !ok || len(digits) != 2*len(sig) {
 		return sig, fmt.Errorf("signature %q is not 0x and %d hex digits", s, 2*len(sig))
 	}
-	_, err := fmt.Sscanf(digits, "%x", &sig)
+	_, err := hex.Decode(sig[:], []byte(digits))
 	return sig, err
 }

@@ -71,14 +71,14 @@ func (d *demo) table(w io.Writer) error {
 		row("", "PCRS.md    %s  %s", p.released, map[bool]string{true: "agrees", false: "DIFFERS"}[same])
 	}
 	row("boot", "%s to the heartbeat, interpreted by QEMU", d.bootTime)
-	out.WriteString("attestation, check by check:\n")
+	out.WriteString("attestation, check by check; those of signature and chain fail, since the emulator signs nothing:\n")
 	for _, c := range d.checks {
 		fmt.Fprintf(&out, "  %-4s %-4s %s\n", c.Verdict, c.ID, c.What)
 	}
-	row("verdict", "%s: the emulator signs nothing, so nothing is proved to anyone", d.verdict)
+	row("verdict", "EMULATED and UNSAFE (%s): nothing is proved to anyone", d.verdict)
 	row("validator", "%s", d.key)
 	row("duty", "attestation, source %d, target %d, root 0x%x", vote.source, vote.target, vote.signingRoot())
-	row("signature", "0x%x", d.signed)
+	row("signature", "%s", d.signed)
 	row("", "verified with blst")
 	row("slashable", "its twin with another head was refused: %s", d.refusal)
 	if _, err := out.WriteTo(w); err != nil {

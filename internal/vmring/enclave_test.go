@@ -38,7 +38,7 @@ func TestTheEnclave(t *testing.T) {
 		}
 	})
 	t.Run("says on the console what it did", func(t *testing.T) {
-		for _, want := range []string{"nsm-hwrng", "heartbeat", "enclave"} {
+		for _, want := range []string{"nsm-hwrng", "heartbeat", "application"} {
 			if !strings.Contains(out.String(), want) {
 				t.Errorf("the console does not say %q", want)
 			}

@@ -77,6 +77,7 @@ const httpsPort = 5000
 // serve carries a loopback port to the guest's HTTPS and returns its URL.
 func serve(t *testing.T, vm *emulator.Running) string {
 	t.Helper()
+	waitForPort(t, vm, httpsPort)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -92,6 +93,24 @@ func serve(t *testing.T, vm *emulator.Running) string {
 		}
 	})
 	return "https://" + l.Addr().String()
+}
+
+// waitForPort waits until the guest's application listens.
+func waitForPort(t *testing.T, vm *emulator.Running, port uint32) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for {
+		conn, err := vm.Dial(ctx, port)
+		if err == nil {
+			conn.Close()
+			return
+		}
+		if ctx.Err() != nil {
+			t.Fatalf("the guest does not listen on port %d: %v", port, err)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
 }
 
 // program runs one of the built programs in the checkout and returns its output and exit code.

@@ -117,8 +117,10 @@ func (c *Channel) do(ctx context.Context, method, path string, body []byte, limi
 	}
 	if method == http.MethodPost {
 		req.Header.Set("Content-Type", "application/octet-stream")
-		// A request that may have an effect is sent once.
+		// A request that may have an effect is sent once, so not on an idle connection: the peer may have
+		// closed that one in the meantime.
 		req.GetBody = nil
+		c.client.CloseIdleConnections()
 	}
 	res, err := c.client.Do(req)
 	if err != nil {
