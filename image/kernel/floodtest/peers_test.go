@@ -1,0 +1,158 @@
+package floodtest_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"holdfast/image/kernel/floodtest/crossover"
+	"holdfast/image/qemu"
+	"holdfast/image/sandbox"
+)
+
+func TestMain(m *testing.M) {
+	sandbox.Init()
+	os.Exit(m.Run())
+}
+
+// environment returns a variable that `make test` sets.
+func environment(t *testing.T, name string) string {
+	t.Helper()
+	value := os.Getenv(name)
+	if value == "" && os.Getenv("CI") == "true" {
+		t.Fatalf("%s is not set; run: make test", name)
+	}
+	if value == "" {
+		t.Skipf("%s is not set; run: make test", name)
+	}
+	return value
+}
+
+// floodLimit bounds the two boots and the flood on a busy machine; on an idle one they take seconds.
+const floodLimit = 5 * time.Minute
+
+// The driver as Linux has it fails this test: when the cable's stall is over both guests receive for a
+// moment, then stop for good, and the flood's own deadline fails them two minutes later.
+func TestTwoGuestsThatFloodEachOtherKeepReceiving(t *testing.T) {
+	if testing.Short() {
+		t.Skip("-short is set, and this boots two machines")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), floodLimit)
+	defer cancel()
+	run := t.TempDir()
+	cable := crossover.New(16, 17)
+	cable.Stall = 8 * time.Second // enough to queue a whole flood, on a busy machine too
+	var listeners [2]*net.UnixListener
+	for i, name := range []string{"a", "b"} {
+		l, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(run, name)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		listeners[i] = l
+	}
+	a := start(t, ctx, run, "a", 17)
+	b := start(t, ctx, run, "b", 16)
+	served := make(chan error, 1)
+	go func() { served <- cable.Serve(ctx, listeners[0], listeners[1]) }()
+	for _, g := range []*console{a, b} {
+		if err := g.verdict(ctx); err != nil {
+			t.Errorf("%v\nconsole of a:\n%s\nconsole of b:\n%s", err, a, b)
+			break
+		}
+	}
+	cancel()
+	<-served
+}
+
+// start boots the flood image with its vsock on the cable's end of that name.
+func start(t *testing.T, ctx context.Context, run, name string, peer int) *console {
+	t.Helper()
+	c := &console{changed: make(chan struct{}, 1)}
+	p, err := sandbox.Start(ctx, sandbox.Spec{
+		Root: environment(t, "HOLDFAST_QEMU_ROOT"),
+		Binds: []sandbox.Bind{
+			{Source: run, Target: "/vm", Writable: true},
+			{Source: environment(t, "HOLDFAST_QEMU_DIR"), Target: "/qemu"},
+			{Source: environment(t, "HOLDFAST_FLOOD_EIF"), Target: "/flood.eif"},
+		},
+		Args: []string{"/qemu/" + qemu.Program, "-L", "/qemu/" + qemu.Firmware,
+			"-M", "nitro-enclave,vsock=c,id=" + name, "-accel", "tcg,thread=multi", "-cpu", "max", "-m", "512M", "-smp", "2",
+			"-chardev", "socket,id=c,path=/vm/" + name, "-kernel", "/flood.eif",
+			"-append", fmt.Sprintf(" peer=%d ", peer), // not measured, and joined to the image's own
+			"-no-user-config", "-nodefaults", "-no-reboot", "-display", "none", "-monitor", "none", "-serial", "stdio"},
+		Stdout: c,
+		Stderr: c,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { c.end(p.Wait()) }()
+	return c
+}
+
+// A console is what a guest has printed.
+type console struct {
+	mu      sync.Mutex
+	text    bytes.Buffer
+	ended   error
+	changed chan struct{}
+}
+
+func (c *console) Write(p []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.note()
+	return c.text.Write(p)
+}
+
+func (c *console) end(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ended = errors.Join(errors.New("the machine has ended"), err)
+	c.note()
+}
+
+func (c *console) note() {
+	select {
+	case c.changed <- struct{}{}:
+	default:
+	}
+}
+
+func (c *console) String() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.text.String()
+}
+
+// verdict waits for the guest's own and returns nil if it passed.
+func (c *console) verdict(ctx context.Context) error {
+	for {
+		text := c.String()
+		if strings.Contains(text, "guest: PASSED") {
+			return nil
+		}
+		if strings.Contains(text, "guest: FAILED") {
+			return errors.New("a guest failed")
+		}
+		c.mu.Lock()
+		ended := c.ended
+		c.mu.Unlock()
+		if ended != nil {
+			return ended
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("no verdict: %w", context.Cause(ctx))
+		case <-c.changed:
+		}
+	}
+}
