@@ -14,6 +14,7 @@ import (
 	"holdfast/image/sandbox"
 	"holdfast/internal/testenv"
 	"holdfast/parent/emulator"
+	"holdfast/parent/emulator/emulatortest"
 	"holdfast/parent/proxy"
 )
 
@@ -25,13 +26,10 @@ func TestMain(m *testing.M) {
 // machine describes the emulated machine that boots an image in 256 MB.
 func machine(t *testing.T, image string, console *console) emulator.Machine {
 	t.Helper()
-	return emulator.Machine{
-		Root:      testenv.Need(t, "HOLDFAST_QEMU_ROOT"),
-		QEMU:      testenv.Need(t, "HOLDFAST_QEMU_DIR"),
-		EIF:       testenv.Need(t, image),
-		MemoryMiB: 256,
-		Console:   console,
-	}
+	m := emulatortest.Machine(t, image)
+	m.MemoryMiB = 256
+	m.Console = console
+	return m
 }
 
 // A console keeps what the guest printed.

@@ -1,17 +1,16 @@
 // Package emulatortest gives tests the emulated machine.
 //
 // A test that boots needs QEMU built from source and an image, which 'make test' builds and names in
-// the environment. Where they are not named, a test is skipped and says so; where CI is, it fails,
-// so that no gate passes without them.
+// the environment, as package testenv has it.
 package emulatortest
 
 import (
 	"io"
-	"os"
 	"strings"
 	"sync"
 	"testing"
 
+	"holdfast/internal/testenv"
 	"holdfast/parent/emulator"
 )
 
@@ -27,26 +26,11 @@ const (
 func Machine(t testing.TB, image string) emulator.Machine {
 	t.Helper()
 	return emulator.Machine{
-		Root:    Path(t, RootVariable),
-		QEMU:    Path(t, QEMUVariable),
-		EIF:     Path(t, image),
+		Root:    testenv.Need(t, RootVariable),
+		QEMU:    testenv.Need(t, QEMUVariable),
+		EIF:     testenv.Need(t, image),
 		Console: logOnFailure(t),
 	}
-}
-
-// Path returns the path that an environment variable names. Without one the test ends.
-func Path(t testing.TB, variable string) string {
-	t.Helper()
-	path := os.Getenv(variable)
-	switch {
-	case path != "":
-		return path
-	case os.Getenv("CI") == "true":
-		t.Fatalf("%s is not set, and this is CI: run 'make test'", variable)
-	default:
-		t.Skipf("%s is not set: run 'make test'", variable)
-	}
-	return ""
 }
 
 // maxLog bounds what of a console a test log shows.

@@ -1,11 +1,11 @@
-package emulatortest_test
+package testenv_test
 
 import (
 	"fmt"
 	"strings"
 	"testing"
 
-	"holdfast/parent/emulator/emulatortest"
+	"holdfast/internal/testenv"
 )
 
 // A recorder takes the place of a test and notes how it was ended.
@@ -24,19 +24,19 @@ func (r *recorder) Skipf(format string, args ...any) {
 	r.ended = "skipped: " + fmt.Sprintf(format, args...)
 }
 
-func TestAnAbsentEmulatorSkipsAtHomeAndFailsInCI(t *testing.T) {
+func TestAnAbsentVariableSkipsAtHomeAndFailsInCI(t *testing.T) {
 	for name, c := range map[string]struct{ value, ci, want string }{
 		"named":       {"/somewhere", "", ""},
 		"named in CI": {"/somewhere", "true", ""},
-		"absent":      {"", "", "skipped: HOLDFAST_EIF is not set: run 'make test'"},
+		"absent":      {"", "", "skipped: HOLDFAST_EIF is not set: run `make test`"},
 		"absent, CI":  {"", "true", "failed: HOLDFAST_EIF is not set"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Setenv(emulatortest.EIFVariable, c.value)
+			t.Setenv("HOLDFAST_EIF", c.value)
 			t.Setenv("CI", c.ci)
 			r := &recorder{TB: t}
-			if path := emulatortest.Path(r, emulatortest.EIFVariable); path != c.value {
-				t.Errorf("path = %q, want %q", path, c.value)
+			if value := testenv.Need(r, "HOLDFAST_EIF"); value != c.value {
+				t.Errorf("value = %q, want %q", value, c.value)
 			}
 			if !strings.HasPrefix(r.ended, c.want) || c.want == "" && r.ended != "" {
 				t.Errorf("the test %s, want %q", r.ended, c.want)
