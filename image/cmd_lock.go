@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"path/filepath"
+	"strings"
 
 	"holdfast/image/debian"
 )
@@ -16,11 +17,13 @@ the mirrors, and rewrites image/lock/*.json: all of them, or none. 'lock check' 
 what is wrong with them.
 
   image lock update
+  image lock -only kernel update
   image lock check`,
 }
 
 func runLock(ctx context.Context, c *call) error {
 	expired := c.flags.Bool("allow-expired", false, "accept an index whose Valid-Until has passed; a mirror could be holding back newer packages")
+	only := c.flags.String("only", "", "update only these `sets`, separated by commas")
 	if err := c.parse(1, 1); err != nil {
 		return err
 	}
@@ -39,6 +42,7 @@ func runLock(ctx context.Context, c *call) error {
 			Summary:  c.stdout,
 
 			AllowExpired: *expired,
+			Only:         strings.FieldsFunc(*only, func(r rune) bool { return r == ',' }),
 		})
 	case "check":
 		return b.CheckLocks()

@@ -65,7 +65,7 @@ func (b *Builder) source(ctx context.Context, set debian.Set) (string, error) {
 }
 
 // lockedSets are the package sets in image/lock.
-var lockedSets = []string{"toolchain", "kernel", "qemu", "qemu-source"}
+var lockedSets = []string{"toolchain", "kernel", "qemu", "qemu-source", "chromium"}
 
 // CheckLocks reads every lock file and returns what is wrong with any.
 func (b *Builder) CheckLocks() error {
