@@ -22,6 +22,7 @@ import (
 	"holdfast/image/eif"
 	"holdfast/image/progress"
 	"holdfast/image/sandbox"
+	"holdfast/verify/pcrs"
 )
 
 func main() {
@@ -134,6 +135,7 @@ func (c *call) parse(least, most int) error {
 func report(err error, stderr io.Writer) int {
 	var usage usageError
 	var format *eif.FormatError
+	var syntax *pcrs.SyntaxError
 	switch {
 	case err == nil, errors.Is(err, flag.ErrHelp):
 		return exitDone
@@ -144,7 +146,7 @@ func report(err error, stderr io.Writer) int {
 	switch {
 	case errors.As(err, &usage):
 		return exitUsage
-	case errors.As(err, &format):
+	case errors.As(err, &format), errors.As(err, &syntax):
 		return exitMalformed
 	}
 	return exitFailed
