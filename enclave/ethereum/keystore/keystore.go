@@ -57,16 +57,26 @@ func (o *Opener) Open(ctx context.Context, file, password []byte) (*bls.SecretKe
 	if err != nil {
 		return nil, fmt.Errorf("keystore: %w", err)
 	}
-	normal, err := normalize(password)
+	forms, err := normalForms(password)
 	if err != nil {
 		return nil, fmt.Errorf("keystore: %w", err)
 	}
-	defer clear(normal)
-	key, err := o.open(ctx, k, normal)
+	key, err := o.openAny(ctx, k, forms)
 	if err != nil {
 		return nil, fmt.Errorf("keystore: %w", err)
 	}
 	return key, nil
+}
+
+// openAny tries one form of the password after another, and wipes them.
+func (o *Opener) openAny(ctx context.Context, k *keystore, forms [][]byte) (key *bls.SecretKey, err error) {
+	for _, form := range forms {
+		defer clear(form)
+		if key, err = o.open(ctx, k, form); !errors.Is(err, ErrPassword) {
+			break
+		}
+	}
+	return key, err
 }
 
 func (o *Opener) open(ctx context.Context, k *keystore, password []byte) (*bls.SecretKey, error) {
