@@ -109,7 +109,7 @@ func runSigner() {
 }
 
 func startSigner(b *testing.B) *signerProcess {
-	command := exec.CommandContext(b.Context(), os.Args[0])
+	command := exec.Command(os.Args[0])
 	command.Env = append(os.Environ(), signerVariable+"=1", "GOMAXPROCS=1")
 	command.Stderr = os.Stderr
 	stdin, err := command.StdinPipe()
