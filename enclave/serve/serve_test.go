@@ -142,6 +142,7 @@ type answer struct {
 	status int
 	header http.Header
 	body   string
+	closes bool // the connection
 }
 
 func (r *running) do(t *testing.T, method, path string, body io.Reader, contentType string) answer {
@@ -162,7 +163,7 @@ func (r *running) do(t *testing.T, method, path string, body io.Reader, contentT
 	if err != nil {
 		t.Fatal(err)
 	}
-	return answer{response.StatusCode, response.Header, string(raw)}
+	return answer{response.StatusCode, response.Header, string(raw), response.Close}
 }
 
 func (r *running) get(t *testing.T, path string) answer {

@@ -216,6 +216,9 @@ func (l *List) identifyByAuthority(certificates []*x509.Certificate, now time.Ti
 		intermediates.AddCert(c)
 	}
 	no := refuse(UnknownRule, "the certificate with SHA-256 fingerprint %v is no client's", fingerprint)
+	if certificates[0].IsCA {
+		return Identification{}, no // an authority's key is for signing certificates
+	}
 	for _, a := range l.authorities {
 		chains, err := certificates[0].Verify(x509.VerifyOptions{
 			Roots: a.pool, Intermediates: intermediates, CurrentTime: now,
