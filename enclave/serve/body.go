@@ -71,7 +71,10 @@ func (s *Server) read(w http.ResponseWriter, r *http.Request) (body []byte, char
 		return nil, 0, err
 	}
 	limited := http.MaxBytesReader(w, r.Body, maxBodySize)
-	size := min(max(r.ContentLength, 0), readAhead) + 1
+	size := int64(unknownSize)
+	if r.ContentLength >= 0 {
+		size = min(r.ContentLength, readAhead) + 1 // and room to see the end
+	}
 	for {
 		grown := min(max(size, int64(2*cap(body))), maxBodySize+1)
 		if charged += grown; s.bodies.Add(grown) > maxBodies {

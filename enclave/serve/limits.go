@@ -60,8 +60,10 @@ const (
 	// release of 10,000 keystores takes 8 MB.
 	maxBodySize = 8 << 20
 
-	// readAhead is the most that is set aside for a body on its sender's word.
-	readAhead = 16 << 10
+	// readAhead is the most that is set aside for a body on its sender's word,
+	// and unknownSize what is for one of no said length.
+	readAhead   = 16 << 10
+	unknownSize = 1 << 10
 
 	// maxBodies bounds the bytes of all bodies that are held.
 	maxBodies = 32 << 20

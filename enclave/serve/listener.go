@@ -31,29 +31,35 @@ func limit(l net.Listener, connections func() int, spare int) *limitedListener {
 
 // Accept waits for room and then for a connection.
 func (l *limitedListener) Accept() (net.Conn, error) {
-	surplus, err := l.take()
-	if err != nil {
+	if err := l.wait(); err != nil {
 		return nil, err
 	}
 	conn, err := l.Listener.Accept()
 	if err != nil {
-		l.free()
 		return nil, err
 	}
-	return &connection{Conn: conn, free: sync.OnceFunc(l.free), surplus: surplus}, nil
+	return &connection{Conn: conn, free: sync.OnceFunc(l.free), surplus: l.take() > l.limit()}, nil
 }
 
-func (l *limitedListener) take() (surplus bool, err error) {
+func (l *limitedListener) wait() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for !l.closed && l.open >= l.limit()+l.spare {
 		l.room.Wait()
 	}
 	if l.closed {
-		return false, net.ErrClosed
+		return net.ErrClosed
 	}
+	return nil
+}
+
+// take counts one more connection. Only one Accept is under way, so that what wait
+// found holds until then.
+func (l *limitedListener) take() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	l.open++
-	return l.open > l.limit(), nil
+	return l.open
 }
 
 func (l *limitedListener) free() {
@@ -63,7 +69,7 @@ func (l *limitedListener) free() {
 	l.room.Signal()
 }
 
-// connections counts those that are open, the one that is awaited included.
+// connections counts those that are open.
 func (l *limitedListener) connections() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()

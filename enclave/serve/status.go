@@ -28,7 +28,7 @@ func (s *Server) Status() Status {
 		KeyManager: g.KeyManager,
 	}
 	if l := s.listener.Load(); l != nil {
-		status.Connections = l.connections() - 1 // one is awaited
+		status.Connections = l.connections()
 	}
 	if name, ok := g.Clients.Any(); ok {
 		status.AnyClient = name
