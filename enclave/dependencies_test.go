@@ -23,6 +23,8 @@ var allowed = []struct {
 	{"golang.org/x/crypto/scrypt", "EIP-2335 keystores"},
 	{"golang.org/x/sync/errgroup", "keys opened side by side; of socket: connecting with a context"},
 	{"golang.org/x/sync/semaphore", "bounds on memory"},
+	{"golang.org/x/text/unicode/norm", "NFKD of keystore passwords"},
+	{"golang.org/x/text/transform", "of norm"},
 	{"golang.org/x/sys/unix", "system calls"},
 	{"github.com/hf/nsm/...", "the exchange with the Nitro Security Module"},
 	{"github.com/fxamacker/cbor/v2", "of hf/nsm: the module's encoding"},
