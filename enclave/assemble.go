@@ -3,10 +3,12 @@ package main
 import (
 	"context"
 	"log/slog"
+	"runtime"
 	"time"
 
 	"holdfast/enclave/attest"
 	"holdfast/enclave/ethereum"
+	"holdfast/enclave/ethereum/keystore"
 	"holdfast/enclave/nsm"
 	"holdfast/enclave/serve"
 	"holdfast/enclave/unseal"
@@ -34,7 +36,7 @@ func assemble(ctx context.Context, module *nsm.Device, now time.Time, log *slog.
 		identity: identity,
 		bound:    binding.Binding{TLSKey: identity.PublicKey(), HPKEKey: key.PublicKey()},
 		signer:   ethereum.New(log),
-		memory:   keystoreMemory(),
+		opener:   keystore.NewOpener(keystoreMemory(), runtime.GOMAXPROCS(0)),
 	}
 	attester, err := attest.New(module, a.bound)
 	if err != nil {
@@ -45,10 +47,11 @@ func assemble(ctx context.Context, module *nsm.Device, now time.Time, log *slog.
 		return nil, err
 	}
 	a.server, err = serve.New(serve.Config{
-		Settings: settings,
-		Releaser: unseal.NewSlot(key, binding.ReleaseInfo(a.bound.Digest()), a.load),
-		Signer:   a.signer.Handler(),
-		Log:      log,
+		Settings:   settings,
+		Releaser:   unseal.NewSlot(key, binding.ReleaseInfo(a.bound.Digest()), a.load),
+		Signer:     a.signer.Handler(),
+		KeyManager: a.signer.KeyManager(),
+		Log:        log,
 	})
 	return a.server, err
 }

@@ -17,6 +17,7 @@ import (
 
 	"holdfast/enclave/bundle"
 	"holdfast/enclave/ethereum/bls"
+	"holdfast/enclave/ethereum/keystore"
 	"holdfast/enclave/serve/access/accesstest"
 	"holdfast/verify/release"
 )
@@ -191,26 +192,26 @@ func pbkdf2Keystore(t *testing.T) string {
 	return keystoreOf(t, `{"function":"pbkdf2","message":"","params":{"dklen":32,"c":1000,"prf":"hmac-sha256","salt":"73616c74"}}`, derived)
 }
 
-func kept(keystore, password, more string) string {
-	return fmt.Sprintf(`{"keystore":%s,"password":%q%s}`, keystore, password, more)
+func kept(file, password, more string) string {
+	return fmt.Sprintf(`{"keystore":%s,"password":%q%s}`, file, password, more)
 }
 
 func TestKeystoresAreOpenedAndWhatIsClaimedIsCompared(t *testing.T) {
 	e := startEnclave(t)
 	c, bound := e.verified(t)
 	const clients = `"clients":[{"name":"any","any":true,"keys":"all"}]`
-	keystore := pbkdf2Keystore(t)
+	file := pbkdf2Keystore(t)
 	for name, test := range map[string]struct{ validators, want string }{
-		"a wrong password":     {kept(keystore, "wrong horse", ""), "validator 1: keystore: wrong password"},
-		"another's public key": {bare(secretKey1) + "," + kept(keystore, keystorePassword, `,"public_key":"`+publicKey1+`"`), "validator 2: the file says that its public key is " + publicKey1},
+		"a wrong password":     {kept(file, "wrong horse", ""), "validator 1: keystore: wrong password"},
+		"another's public key": {bare(secretKey1) + "," + kept(file, keystorePassword, `,"public_key":"`+publicKey1+`"`), "validator 2: the file says that its public key is " + publicKey1},
 		"a bare key's claim":   {`{"secret_key":"` + secretKey1 + `","public_key":"` + publicKey2 + `"}`, "but it is " + publicKey1[:16]},
-		"one key in two forms": {kept(keystore, keystorePassword, "") + "," + bare(secretKey2), "number 2 has the key of number 1"},
+		"one key in two forms": {kept(file, keystorePassword, "") + "," + bare(secretKey2), "number 2 has the key of number 1"},
 	} {
 		if _, err := send(t, c, bound, with(clients, test.validators, "")); err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: got %v, want %q in it", name, err, test.want)
 		}
 	}
-	keys, err := send(t, c, bound, with(clients, kept(keystore, keystorePassword, `,"public_key":"`+publicKey2+`"`)+","+bare(secretKey1), ""))
+	keys, err := send(t, c, bound, with(clients, kept(file, keystorePassword, `,"public_key":"`+publicKey2+`"`)+","+bare(secretKey1), ""))
 	if err != nil || !slices.Equal(keys, []string{publicKey1, publicKey2}) {
 		t.Errorf("got %q, %v", keys, err)
 	}
@@ -228,7 +229,7 @@ func TestAKeystoreThatTakesMoreMemoryThanThereIsIsRefusedWithAHint(t *testing.T)
 	if err != nil {
 		t.Fatal(err)
 	}
-	keys, err := openKeys(t.Context(), b.Validators, 64<<20)
+	keys, err := openKeys(t.Context(), keystore.NewOpener(64<<20, 2), b.Validators)
 	if err == nil || keys != nil || !strings.Contains(err.Error(), "validator 1: keystore: key derivation takes too much memory") || !strings.Contains(err.Error(), "hint: convert the keystore to pbkdf2") {
 		t.Errorf("got %v, %v, want a refusal with a hint", keys, err)
 	}
@@ -243,7 +244,7 @@ func TestManyKeysAreOpenedInTheirOrder(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	keys, err := openKeys(t.Context(), b.Validators, minKeystoreMemory)
+	keys, err := openKeys(t.Context(), keystore.NewOpener(minKeystoreMemory, 2), b.Validators)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -253,6 +254,42 @@ func TestManyKeysAreOpenedInTheirOrder(t *testing.T) {
 		want, err := bls.NewSecretKey(&scalar)
 		if err != nil || key.PublicKey() != want.PublicKey() {
 			t.Fatalf("key %d: got %v, %v", i, key.PublicKey(), err)
+		}
+	}
+}
+
+func TestTheInterfacesAreOnThatTheConfigurationTurnsOn(t *testing.T) {
+	const clients = `"clients":[{"name":"any","any":true,"keys":"all","types":["duties","GENERIC"]}]`
+	const token = "0123456789abcdef0123456789abcdef"
+	generic := `{"type":"GENERIC","object_root":"` + soakRoot + `","domain":"0x07000000` + strings.Repeat("00", 28) + `"}`
+	off, on := startEnclave(t), startEnclave(t)
+	for e, file := range map[*enclave]release.KeyFile{
+		off: with(clients, bare(secretKey1), ""),
+		on:  with(clients+`,"api":{"batch":true,"generic":true,"keymanager":true}`, bare(secretKey1), `,"keymanager_token":"`+token+`"`),
+	} {
+		c, bound := e.verified(t)
+		if _, err := send(t, c, bound, file); err != nil {
+			t.Fatal(err)
+		}
+	}
+	batch := `{"identifiers":["` + publicKey1 + `"],"signing_request":` + generic + `}`
+	for name, test := range map[string]struct {
+		method, path, body string
+		off, on            int
+	}{
+		"GENERIC":     {"POST", "/api/v1/eth2/sign/" + publicKey1, generic, 400, 200},
+		"batch":       {"POST", "/api/v1/eth2/sign", batch, 404, 200},
+		"key manager": {"GET", "/eth/v1/keystores", "", 404, 401},
+		"description": {"GET", "/api/v1/eth2/openapi.json", "", 200, 200},
+		"health":      {"GET", "/healthcheck", "", 200, 200},
+		"metrics":     {"GET", "/metrics", "", 200, 200},
+		"reload":      {"POST", "/reload", "", 202, 202},
+	} {
+		if status, body := off.callAs(t, nil, test.method, test.path, test.body); status != test.off {
+			t.Errorf("%s, off: got %d %.200s, want %d", name, status, body, test.off)
+		}
+		if status, body := on.callAs(t, nil, test.method, test.path, test.body); status != test.on {
+			t.Errorf("%s, on: got %d %.200s, want %d", name, status, body, test.on)
 		}
 	}
 }

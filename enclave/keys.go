@@ -35,12 +35,11 @@ func totalMemory() int64 {
 	return int64(info.Totalram) * int64(info.Unit)
 }
 
-// openKeys makes the keys of validators, as many at once as there are processors,
-// within memory bytes. The public key is always derived; what a file claims is
+// openKeys makes the keys of validators, as many at once as there are processors.
+// The public key is always derived; what a file claims is
 // compared. With an error there are no keys.
-func openKeys(ctx context.Context, validators []bundle.Validator, memory int64) ([]*bls.SecretKey, error) {
+func openKeys(ctx context.Context, opener *keystore.Opener, validators []bundle.Validator) ([]*bls.SecretKey, error) {
 	keys := make([]*bls.SecretKey, len(validators))
-	opener := keystore.NewOpener(memory, runtime.GOMAXPROCS(0))
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(runtime.GOMAXPROCS(0))
 	for i := range validators {

@@ -8,6 +8,7 @@ import (
 	"holdfast/enclave/attest"
 	"holdfast/enclave/bundle"
 	"holdfast/enclave/ethereum"
+	"holdfast/enclave/ethereum/keystore"
 	"holdfast/enclave/ethereum/policy"
 	"holdfast/enclave/nsm"
 	"holdfast/enclave/serve"
@@ -24,7 +25,7 @@ type application struct {
 	bound    binding.Binding
 	signer   *ethereum.Service
 	server   *serve.Server
-	memory   int64 // for keystores, in bytes
+	opener   *keystore.Opener
 }
 
 // unreleased are the settings before a release: anybody may attest, release, and
@@ -47,15 +48,18 @@ func (a *application) load(plaintext []byte) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	keys, err := openKeys(context.Background(), released.Validators, a.memory)
+	keys, err := openKeys(context.Background(), a.opener, released.Validators)
 	if err != nil {
 		return nil, err
 	}
 	if err := a.signer.Load(ethereum.Config{
-		Network:  released.Settings.Network,
-		Keys:     keys,
-		Slashing: slashing.NewMemory(released.Settings.Network.GenesisValidatorsRoot),
-		Client:   serve.Policy,
+		Network:   released.Settings.Network,
+		Keys:      keys,
+		Slashing:  slashing.NewMemory(released.Settings.Network.GenesisValidatorsRoot),
+		Client:    serve.Policy,
+		Keystores: a.opener,
+		Batch:     released.Settings.API.Batch,
+		Generic:   released.Settings.API.Generic,
 	}); err != nil {
 		wipe(keys)
 		return nil, err

@@ -157,7 +157,9 @@ func (r *reader) impliedConfiguration(c *Configuration) error {
 	err := r.network(&c.Network)
 	if err == nil {
 		c.Implied = true
-		c.Clients, err = access.NewList([]access.Client{{Policy: policy.Duties("any"), Any: true}})
+		clients := []access.Client{{Policy: policy.Duties("any"), Any: true}}
+		withoutGloas(clients)
+		c.Clients, err = access.NewList(clients)
 	}
 	return err
 }

@@ -36,6 +36,7 @@ type Configuration struct {
 	Limits Limits
 
 	managed bool // a client may manage keys
+	gloas   bool // a client may have a type of Gloas signed, by name
 }
 
 // API says which interfaces are on beside that of Web3Signer.
@@ -74,7 +75,7 @@ func (r *reader) configuration(c *Configuration) error {
 			}}})
 		}},
 		{name: "clients", read: func() error {
-			return r.array(access.MaxClients, func() error { return r.client(&clients) })
+			return r.array(access.MaxClients, func() error { return r.client(c, &clients) })
 		}},
 		{name: "known_clients", read: func() error { return r.knownClients(&clients) }},
 		{name: "api", read: func() error { return r.api(&c.API) }},
@@ -84,6 +85,9 @@ func (r *reader) configuration(c *Configuration) error {
 		return err
 	}
 	if !c.API.Gloas {
+		if c.gloas {
+			return errors.New(`a client may have a type of Gloas signed, but they are off (hint: "api":{"gloas":true})`)
+		}
 		withoutGloas(clients)
 	}
 	c.managed = slices.ContainsFunc(clients, func(c access.Client) bool { return c.KeyManager })
@@ -121,7 +125,7 @@ func isHost(name string) bool {
 	return true
 }
 
-func (r *reader) client(clients *[]access.Client) error {
+func (r *reader) client(configuration *Configuration, clients *[]access.Client) error {
 	var c access.Client
 	duties := policy.Duties("")
 	c.Policy = policy.Client{Types: duties.Types, AnyFeeRecipient: true}
@@ -135,7 +139,16 @@ func (r *reader) client(clients *[]access.Client) error {
 		{name: "keys", required: true, read: func() error { return r.clientKeys(&c.Policy) }},
 		{name: "types", read: func() error {
 			c.Policy.Types = nil
-			return r.array(maxTypes, func() error { return r.signingType(&c.Policy, duties.Types) })
+			return r.array(maxTypes, func() error {
+				t, err := r.signingType()
+				if t == dutiesWord {
+					c.Policy.Types = append(c.Policy.Types, duties.Types...)
+					return err
+				}
+				c.Policy.Types = append(c.Policy.Types, t)
+				configuration.gloas = configuration.gloas || isGloas(t)
+				return err
+			})
 		}},
 		{name: "fee_recipients", read: func() error {
 			c.Policy.AnyFeeRecipient = false
@@ -155,7 +168,11 @@ func (r *reader) client(clients *[]access.Client) error {
 // gloasTypes are those that remote-signing-api v1.4.0 adds. They are turned on by
 // name while their specification moves.
 var gloasTypes = []signing.Type{
-	"BUILDER_REQUEST_AUTH", "EXECUTION_PAYLOAD_BID", "EXECUTION_PAYLOAD_ENVELOPE", "PAYLOAD_ATTESTATION_MESSAGE", "PROPOSER_PREFERENCES",
+	signing.BuilderRequestAuth,
+	signing.ExecutionPayloadBid,
+	signing.ExecutionPayloadEnvelope,
+	signing.PayloadAttestationMessage,
+	signing.ProposerPreferences,
 }
 
 func isGloas(t signing.Type) bool { return slices.Contains(gloasTypes, t) }
@@ -207,21 +224,17 @@ func (r *reader) clientKeys(c *policy.Client) error {
 // ordinary duty.
 const dutiesWord = "duties"
 
-func (r *reader) signingType(c *policy.Client, duties []signing.Type) error {
+// signingType reads a type, or the word for the ordinary ones.
+func (r *reader) signingType() (signing.Type, error) {
 	text, err := r.text()
-	if err != nil {
-		return err
-	}
-	if string(text) == dutiesWord {
-		c.Types = append(c.Types, duties...)
-		return nil
+	if err != nil || string(text) == dutiesWord {
+		return dutiesWord, err
 	}
 	t, err := signing.ParseType(string(text))
 	if err != nil || string(t) != string(text) {
-		return errors.New(`want a type that this signer knows, in upper case, or "duties"`)
+		return "", errors.New(`want a type that this signer knows, in upper case, or "duties"`)
 	}
-	c.Types = append(c.Types, t)
-	return nil
+	return t, nil
 }
 
 // address reads 0x and 40 digits of any case: the case of an address is its

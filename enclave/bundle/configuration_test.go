@@ -126,7 +126,7 @@ func TestAClientMayDoWhatItsEntrySays(t *testing.T) {
 	if got, err = bundle.Parse([]byte(configured(lines))); err != nil {
 		t.Fatal(err)
 	}
-	if p, want := identified(t, got, leaf), policy.Duties("vc"); !reflect.DeepEqual(p, want) {
+	if p, want := identified(t, got, leaf), beforeGloas("vc"); !reflect.DeepEqual(p, want) {
 		t.Errorf("got %+v, want %+v", p, want)
 	}
 
@@ -148,6 +148,38 @@ func TestAClientMayDoWhatItsEntrySays(t *testing.T) {
 	}
 }
 
+// beforeGloas is the policy of ordinary duties where the types of Gloas are off.
+func beforeGloas(name string) policy.Client {
+	p := policy.Duties(name)
+	p.Types = slices.DeleteFunc(p.Types, func(t signing.Type) bool {
+		return slices.Contains([]signing.Type{"BUILDER_REQUEST_AUTH", "EXECUTION_PAYLOAD_BID", "EXECUTION_PAYLOAD_ENVELOPE", "PAYLOAD_ATTESTATION_MESSAGE", "PROPOSER_PREFERENCES"}, t)
+	})
+	return p
+}
+
+func TestTheTypesOfGloasAreOffUnlessTurnedOn(t *testing.T) {
+	everybody := clients(`{"name":"any","any":true,"keys":"all"}`)
+	for api, want := range map[string]policy.Client{
+		`"api":{"gloas":false},`: beforeGloas("any"), `"api":{"gloas":true},`: policy.Duties("any"),
+	} {
+		got, err := bundle.Parse([]byte(configured("{" + api + everybody[1:])))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p := identified(t, got); !reflect.DeepEqual(p, want) {
+			t.Errorf("%s: got %+v, want %+v", api, p, want)
+		}
+	}
+	byName := clients(`{"name":"any","any":true,"keys":"all","types":["duties","EXECUTION_PAYLOAD_BID"]}`)
+	if _, err := bundle.Parse([]byte(configured(byName))); err == nil || !strings.Contains(err.Error(), "but they are off") {
+		t.Errorf("got %v", err)
+	}
+	got, err := bundle.Parse([]byte(configured(`{"api":{"gloas":true},` + byName[1:])))
+	if err != nil || !slices.Contains(identified(t, got).Types, signing.ExecutionPayloadBid) {
+		t.Errorf("got %v", err)
+	}
+}
+
 func configured(c string) string {
 	return `{"version":1,"configuration":` + c + `,"validators":` + one + `}`
 }
@@ -165,7 +197,7 @@ func TestTheShorterFormLetsAnybodyAsk(t *testing.T) {
 	if !open || name != "any" || !got.Settings.Implied {
 		t.Errorf("got %q, %t, implied %t", name, open, got.Settings.Implied)
 	}
-	if p := identified(t, got); !reflect.DeepEqual(p, policy.Duties("any")) {
+	if p := identified(t, got); !reflect.DeepEqual(p, beforeGloas("any")) {
 		t.Errorf("got %+v, want ordinary duties", p)
 	}
 	explicit, err := bundle.Parse([]byte(configured(`{"network":` + hoodi + `,"clients":[{"name":"any","keys":"all","any":true}]}`)))
