@@ -36,6 +36,10 @@ const version = 4
 // ErrPassword reports that the password does not fit the keystore's checksum.
 var ErrPassword = errors.New("wrong password, or a damaged keystore")
 
+// ErrMemory reports a keystore whose key derivation takes more memory than an
+// Opener may use.
+var ErrMemory = errors.New("key derivation takes too much memory")
+
 // Opener opens keystores within bounds. It may be used by many goroutines at once.
 type Opener struct {
 	memory  *semaphore.Weighted
@@ -110,7 +114,7 @@ func (o *Opener) open(ctx context.Context, k *keystore, password []byte) (*bls.S
 func (o *Opener) derive(ctx context.Context, kdf kdf, password []byte) ([]byte, error) {
 	need := kdf.memory()
 	if need > o.limit {
-		return nil, fmt.Errorf("key derivation takes %d bytes of memory, limit %d", need, o.limit)
+		return nil, fmt.Errorf("%w: %d bytes, limit %d", ErrMemory, need, o.limit)
 	}
 	if err := o.workers.Acquire(ctx, 1); err != nil {
 		return nil, err
