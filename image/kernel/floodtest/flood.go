@@ -44,7 +44,7 @@ type load struct {
 // twice, so that the replies behind them can fill it once, and QEMU's virtio-mmio rings have 1024 buffers.
 var (
 	hostLoad = load{bulk: 16, storm: 300, closed: 100}
-	peerLoad = load{bulk: 16, storm: 2500, closed: 2500}
+	peerLoad = load{bulk: 16, storm: 1500, closed: 2500}
 )
 
 const (
