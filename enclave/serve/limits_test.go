@@ -50,9 +50,19 @@ func (r *running) hold(t *testing.T, b *blocking, client *http.Client, n int) *s
 		})
 	}
 	for range n {
-		<-b.entered
+		await(t, b.entered)
 	}
 	return group
+}
+
+// await receives within the time that a busy machine may need.
+func await(t testing.TB, c <-chan struct{}) {
+	t.Helper()
+	select {
+	case <-c:
+	case <-time.After(30 * time.Second):
+		t.Fatal("it did not come")
+	}
 }
 
 func TestAClientBeyondItsShareIsToldSoAndOthersGoOn(t *testing.T) {
@@ -104,8 +114,9 @@ func TestWhoeverIsNoClientHasASmallShare(t *testing.T) {
 	})
 	r := start(t, config)
 	var group sync.WaitGroup
+	client := r.as(t, nil)
 	release := func() answer {
-		got, err := try(t.Context(), r.as(t, nil), "POST", r.url+"/release", "sealed", "Content-Type", "application/octet-stream")
+		got, err := try(t.Context(), client, "POST", r.url+"/release", "sealed", "Content-Type", "application/octet-stream")
 		if err != nil {
 			t.Error(err)
 		}
@@ -114,9 +125,7 @@ func TestWhoeverIsNoClientHasASmallShare(t *testing.T) {
 	const share = 64
 	for range share {
 		group.Go(func() { release() })
-	}
-	for range share {
-		<-b.entered
+		await(t, b.entered) // and so the next shares its connection
 	}
 	assertError(t, release(), 429, "in_flight_per_client: ")
 	if got := ask(t, r.as(t, &vc1), "GET", r.url+asking, ""); got.body != "vc-1" {
@@ -234,10 +243,10 @@ func TestWorkOnLargeBodiesTakesTurns(t *testing.T) {
 	}
 }
 
-// dial opens a TLS connection by hand.
-func (r *running) dial(t testing.TB, protocol string) *tls.Conn {
+// dial opens a TLS connection by hand, for HTTP/1.1.
+func (r *running) dial(t testing.TB, certificates ...tls.Certificate) *tls.Conn {
 	t.Helper()
-	conn, err := tls.Dial("tcp", strings.TrimPrefix(r.url, "https://"), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{protocol}})
+	conn, err := tls.Dial("tcp", strings.TrimPrefix(r.url, "https://"), &tls.Config{InsecureSkipVerify: true, Certificates: certificates})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -257,15 +266,17 @@ func drip(conn io.Writer, data string) {
 
 func TestSlowClientsHoldBackNobody(t *testing.T) {
 	t.Parallel()
-	r := start(t, serve.Config{Signer: whoami})
+	vc1 := accesstest.SelfSigned(t, "vc-1")
+	r := start(t, closedTo(t, listed("vc-1", vc1)))
 	const header = "POST " + asking + " HTTP/1.1\r\nHost: holdfast\r\nContent-Length: 1000\r\n\r\n"
+	const unknown = "is no client and says nothing"
 	kinds := map[string]struct {
 		begin func(*tls.Conn)
 		want  string // the beginning of what comes back before the end
 		least time.Duration
 		most  time.Duration
 	}{
-		"says nothing":                {func(*tls.Conn) {}, "", 4 * time.Second, 9 * time.Second},
+		unknown:                       {func(*tls.Conn) {}, "", 4 * time.Second, 9 * time.Second},
 		"a header byte by byte":       {func(c *tls.Conn) { go drip(c, header) }, "", 4 * time.Second, 9 * time.Second},
 		"a body that stalls":          {func(c *tls.Conn) { _, _ = io.WriteString(c, header+"{") }, "HTTP/1.1 408", 9 * time.Second, 16 * time.Second},
 		"a body byte by byte":         {func(c *tls.Conn) { _, _ = io.WriteString(c, header); go drip(c, strings.Repeat("x", 999)) }, "HTTP/1.1 408", 9 * time.Second, 16 * time.Second},
@@ -287,7 +298,10 @@ func TestSlowClientsHoldBackNobody(t *testing.T) {
 	for name, kind := range kinds {
 		for range 8 {
 			group.Go(func() {
-				conn := r.dial(t, "http/1.1")
+				conn := r.dial(t, vc1)
+				if name == unknown {
+					conn = r.dial(t)
+				}
 				begun := time.Now()
 				kind.begin(conn)
 				_ = conn.SetReadDeadline(begun.Add(30 * time.Second))
@@ -303,7 +317,7 @@ func TestSlowClientsHoldBackNobody(t *testing.T) {
 		}
 	}
 	for range 4 {
-		client := r.as(t, nil)
+		client := r.as(t, &vc1)
 		good.Go(func() {
 			for ctx.Err() == nil {
 				begun := time.Now()
@@ -372,6 +386,33 @@ func TestAnIdleConnectionIsKept(t *testing.T) {
 		if opened != 1 {
 			t.Errorf("%s: got %d connections, want 1", protocol, opened)
 		}
+	}
+}
+
+// Go's and Lighthouse's HTTP clients open a connection for a request that then finds
+// another, and keep it for the next.
+func TestAConnectionThatAClientDidNotUseYetIsKept(t *testing.T) {
+	t.Parallel()
+	r := start(t, serve.Config{Signer: whoami})
+	conn := r.dial(t)
+	time.Sleep(12 * time.Second)
+	if _, err := io.WriteString(conn, "GET "+asking+" HTTP/1.1\r\nHost: h\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	got := make([]byte, len("HTTP/1.1 200"))
+	if _, err := io.ReadFull(conn, got); err != nil || string(got) != "HTTP/1.1 200" {
+		t.Fatalf("got %q, %v", got, err)
+	}
+	// Its first byte starts the time of a header, on another that waits.
+	slow := r.dial(t)
+	time.Sleep(time.Second)
+	begun := time.Now()
+	if _, err := io.WriteString(slow, "G"); err != nil {
+		t.Fatal(err)
+	}
+	_, _ = io.Copy(io.Discard, slow)
+	if took := time.Since(begun); took < 4*time.Second || took > 9*time.Second {
+		t.Errorf("a header that stalls: ended after %v, want 5 s", took)
 	}
 }
 

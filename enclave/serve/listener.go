@@ -4,6 +4,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"holdfast/enclave/serve/access"
 )
@@ -96,6 +97,9 @@ type connection struct {
 
 	presented  atomic.Pointer[generation] // whose identity its client saw
 	identified atomic.Pointer[identified]
+
+	patient atomic.Bool // with the first request
+	phase   atomic.Int32
 }
 
 // identified is the judgement of one generation's list on a connection's client.
@@ -107,4 +111,41 @@ type identified struct {
 func (c *connection) Close() error {
 	defer c.free()
 	return c.Conn.Close()
+}
+
+// The phases of a connection, as far as deadlines go.
+const (
+	shakingHands int32 = iota
+	shaken             // no deadline is set
+	unused             // it waits for its first request
+	used
+)
+
+// SetReadDeadline is where net/http bounds the wait for a first request as it
+// bounds the reading of a header. A client may well open a connection that it then
+// does not need, keep it for later, and lose the request that comes when it is
+// closed. So that of a patient connection has the time of an idle one, up to its
+// first byte.
+func (c *connection) SetReadDeadline(t time.Time) error {
+	switch phase := c.phase.Load(); {
+	case phase == shakingHands && t.IsZero():
+		c.phase.Store(shaken)
+	case phase == shaken && !t.IsZero() && c.patient.Load():
+		c.phase.Store(unused)
+		t = time.Now().Add(idleTimeout)
+	case phase != shakingHands && !t.IsZero():
+		c.phase.Store(used) // a header may come with the handshake's last bytes
+	}
+	return c.Conn.SetReadDeadline(t)
+}
+
+// Read starts the time of a header with its first byte.
+func (c *connection) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if n > 0 && c.phase.CompareAndSwap(unused, used) {
+		if err := c.Conn.SetReadDeadline(time.Now().Add(headerTimeout)); err != nil {
+			return n, err
+		}
+	}
+	return n, err
 }

@@ -21,6 +21,7 @@ import (
 	"runtime"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sync/semaphore"
 )
@@ -79,13 +80,22 @@ func New(c Config) (*Server, error) {
 	return s, nil
 }
 
-// handshake gives a connection the identity in force.
+// handshake gives a connection the identity in force, and a client that is one the
+// time to make use of it. HTTP/2 begins without a request.
 func (s *Server) handshake(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 	g := s.current.Load()
-	if c, ok := hello.Conn.(*connection); ok {
-		c.presented.Store(g)
+	c, ok := hello.Conn.(*connection)
+	if !ok {
+		return g.tls, nil
 	}
-	return g.tls, nil
+	c.presented.Store(g)
+	config := g.tls.Clone()
+	config.VerifyConnection = func(state tls.ConnectionState) error {
+		_, refusal := g.Clients.Identify(state.PeerCertificates, time.Now())
+		c.patient.Store(refusal == nil && state.NegotiatedProtocol != "h2")
+		return nil // whoever is refused hears why in an answer
+	}
+	return config, nil
 }
 
 func (s *Server) routes(c Config) http.Handler {
