@@ -3,8 +3,10 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 
+	"holdfast/verify/attestation"
 	"holdfast/verify/evidence"
 	"holdfast/verify/report"
 )
@@ -14,7 +16,7 @@ const evidenceHelp = `usage: verify evidence [flags] DIR
 Repeats, without a network, the verification whose evidence "verify live
 --evidence DIR" stored, as of the time stored there. That time is the word of
 whoever wrote the folder. The measurements are the folder's own PCRS.md unless
---pcrs names another.
+--pcrs names another. The receipt of a release must be of this evidence.
 ` + commonFlags + `
 examples:
   verify evidence audit-2026-11
@@ -27,7 +29,7 @@ func runEvidence(_ context.Context, t *terminal, args []string) error {
 		return err
 	}
 	dir := v.set.Arg(0)
-	seen, measurements, err := evidence.Read(dir)
+	folder, err := evidence.Read(dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return err
@@ -35,12 +37,30 @@ func runEvidence(_ context.Context, t *terminal, args []string) error {
 		return errorWithHint(int(report.Malformed), err)
 	}
 	if !v.given("pcrs") {
-		v.measurements = measurements
+		v.measurements = folder.Measurements
 	}
 	options, err := v.options()
 	if err != nil {
 		return err
 	}
-	result := seen.Verify(options)
-	return t.conclude(v.json, summarize(seen.URL, formatTime(seen.Time), result), result)
+	result := folder.Verify(options)
+	if err := t.conclude(v.json, summarize(folder.URL, formatTime(folder.Time), result), result); err != nil {
+		return err
+	}
+	return checkReceipt(folder, result)
+}
+
+// checkReceipt compares a receipt with the evidence that it lies beside.
+func checkReceipt(folder evidence.Folder, result attestation.Result) error {
+	if folder.Receipt == nil {
+		return nil
+	}
+	err := folder.Receipt.Check(folder)
+	if entry := result.Judgement.Entry; err == nil && (folder.Receipt.Release != entry.Version || folder.Receipt.Emulated != result.Emulated) {
+		err = fmt.Errorf("receipt.json: got release %s, want %s", folder.Receipt.Release, entry.Version)
+	}
+	if err != nil {
+		return errorWithHint(int(report.Binding), err, "the enclave passed, and what was released to it is not what the receipt says")
+	}
+	return nil
 }

@@ -38,7 +38,7 @@ type visit struct {
 	evidenceDir, certificateFile, nonce string
 
 	channel *channel.Channel
-	seen    live.Evidence
+	seen    evidence.Evidence
 	result  attestation.Result
 }
 
@@ -62,8 +62,21 @@ func runLive(ctx context.Context, t *terminal, args []string) error {
 	return t.conclude(v.json, v.summary(), v.result)
 }
 
-// run fetches and verifies. An error means that there is no result.
+// run fetches, verifies and stores. An error means that there is no result.
 func (v *visit) run(ctx context.Context, url string) error {
+	if err := v.look(ctx, url); err != nil {
+		return err
+	}
+	if v.evidenceDir != "" {
+		if err := v.store(v.evidenceDir); err != nil {
+			return err
+		}
+	}
+	return v.saveCertificate()
+}
+
+// look fetches and verifies.
+func (v *visit) look(ctx context.Context, url string) error {
 	options, err := v.options()
 	if err != nil {
 		return err
@@ -85,12 +98,12 @@ func (v *visit) run(ctx context.Context, url string) error {
 		return err
 	}
 	v.result = v.seen.Verify(options)
-	if v.evidenceDir != "" {
-		if err := evidence.Write(v.evidenceDir, v.seen, v.measurements); err != nil {
-			return err
-		}
-	}
-	return v.saveCertificate()
+	return nil
+}
+
+// store writes what the verdict rests on into a new folder.
+func (v *visit) store(dir string) error {
+	return evidence.Write(dir, evidence.Folder{Evidence: v.seen, Measurements: v.measurements})
 }
 
 func (v *visit) summary() summary {

@@ -58,7 +58,8 @@ func newVerification(name string) *verification {
 	return v
 }
 
-// parse reads a command line that must have as many arguments as names.
+// parse reads a command line that must have as many arguments as names, or
+// more if the first name ends in "...".
 func (v *verification) parse(t *terminal, help string, args []string, names ...string) error {
 	err := v.set.Parse(args)
 	switch {
@@ -67,7 +68,7 @@ func (v *verification) parse(t *terminal, help string, args []string, names ...s
 		return err
 	case err != nil:
 		return errorWithHint(exitUsage, err, fmt.Sprintf(`"verify %s --help" lists the flags`, v.set.Name()))
-	case v.set.NArg() != len(names):
+	case v.set.NArg() < len(names) || v.set.NArg() > len(names) && !strings.HasSuffix(names[0], "..."):
 		return errorWithHint(exitUsage,
 			fmt.Errorf("got %d arguments, want %s", v.set.NArg(), strings.Join(names, " ")),
 			"flags come before arguments")

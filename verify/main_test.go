@@ -31,8 +31,9 @@ func TestMain(m *testing.M) {
 }
 
 // TestScripts runs testdata/script. A script starts an enclave with
-// "enclave KIND [NAME]", which sets $URL and writes PCRS.md, root.pem and
-// $ROOT_SHA256 for it. "released" checks what the enclave was given.
+// "enclave KIND", which sets $URL and writes PCRS.md, root.pem and $ROOT_SHA256
+// for it. "released" checks what the enclave was given, "await" waits for it,
+// "restart" gives the enclave new keys, and "revive" its old ones back.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
@@ -40,8 +41,11 @@ func TestScripts(t *testing.T) {
 		RequireUniqueNames:  true,
 		Setup:               setUp,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"await":    awaitReleased,
 			"enclave":  startEnclave,
 			"released": checkReleased,
+			"restart":  restartEnclave,
+			"revive":   reviveEnclave,
 			"status":   checkStatus,
 		},
 	})
@@ -56,6 +60,7 @@ func setUp(env *testscript.Env) error {
 	}
 	env.Setenv("VECTORS", vectors)
 	env.Values[enclaveKey{}] = new(*enclavetest.Enclave)
+	env.Values[reviveKey{}] = new(func())
 	raw, err := os.ReadFile(filepath.Join(vectors, "marlin1.bin"))
 	if err != nil {
 		return err
@@ -164,6 +169,30 @@ func checkReleased(ts *testscript.TestScript, neg bool, args []string) {
 	if want := ts.ReadFile(args[0]); string(got) != want {
 		ts.Fatalf("the enclave was given %q, want %q", got, want)
 	}
+}
+
+// awaitReleased waits until the enclave was given its keys.
+func awaitReleased(ts *testscript.TestScript, _ bool, _ []string) {
+	for range 600 {
+		if (*ts.Value(enclaveKey{}).(**enclavetest.Enclave)).Released() != nil {
+			return
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	ts.Fatalf("the enclave was given nothing in 30 s")
+}
+
+// reviveKey finds the way back to the enclave's life before its restart.
+type reviveKey struct{}
+
+func restartEnclave(ts *testscript.TestScript, _ bool, _ []string) {
+	revive, err := (*ts.Value(enclaveKey{}).(**enclavetest.Enclave)).Restart()
+	ts.Check(err)
+	*ts.Value(reviveKey{}).(*func()) = revive
+}
+
+func reviveEnclave(ts *testscript.TestScript, _ bool, _ []string) {
+	(*ts.Value(reviveKey{}).(*func()))()
 }
 
 // checkStatus runs a command and compares its exit status.
