@@ -41,7 +41,7 @@ func runDocument(_ context.Context, t *terminal, args []string) error {
 	if err := v.parse(t, documentHelp, args, "FILE"); err != nil {
 		return err
 	}
-	options, err := v.options()
+	options, err := v.options(time.Now())
 	if err != nil {
 		return err
 	}

@@ -37,9 +37,9 @@ func runEvidence(_ context.Context, t *terminal, args []string) error {
 		return errorWithHint(int(report.Malformed), err)
 	}
 	if !v.given("pcrs") {
-		v.measurements = folder.Measurements
+		v.measurements, v.signature = folder.Measurements, folder.Signature
 	}
-	options, err := v.options()
+	options, err := v.options(folder.Time)
 	if err != nil {
 		return err
 	}

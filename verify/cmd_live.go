@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"holdfast/verify/attestation"
 	"holdfast/verify/channel"
@@ -77,7 +78,7 @@ func (v *visit) run(ctx context.Context, url string) error {
 
 // look fetches and verifies.
 func (v *visit) look(ctx context.Context, url string) error {
-	options, err := v.options()
+	options, err := v.options(time.Now())
 	if err != nil {
 		return err
 	}
@@ -103,7 +104,7 @@ func (v *visit) look(ctx context.Context, url string) error {
 
 // store writes what the verdict rests on into a new folder.
 func (v *visit) store(dir string) error {
-	return evidence.Write(dir, evidence.Folder{Evidence: v.seen, Measurements: v.measurements})
+	return evidence.Write(dir, evidence.Folder{Evidence: v.seen, Measurements: v.measurements, Signature: v.signature})
 }
 
 func (v *visit) summary() summary {

@@ -24,6 +24,7 @@ const usage = `usage: verify COMMAND [flags] ...
   verify document FILE       check an attestation document
   verify evidence DIR        check again what live stored in a folder
   verify release URL FILE    check an enclave, then give it a key file
+  verify history [DIR]       check that PCRS.md was only ever added to
   verify policy FILE         check an AWS KMS key policy
   verify policy generate     write one from PCRS.md
 
@@ -55,6 +56,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		"live":     runLive,
 		"document": runDocument,
 		"evidence": runEvidence,
+		"history":  runHistory,
 		"release":  runRelease,
 		"policy":   runPolicy,
 	}

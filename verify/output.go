@@ -40,6 +40,31 @@ func summarize(subject, asOf string, result attestation.Result) summary {
 	return s
 }
 
+// printChecks prints the checks of a command that judges no document.
+func (t *terminal) printChecks(asJSON bool, subject, verdict string, status int, checks []report.Check) error {
+	if !asJSON {
+		if err := report.Write(t.stdout, checks); err != nil {
+			return err
+		}
+		_, err := fmt.Fprintln(t.stdout, verdict)
+		return err
+	}
+	return t.printJSON(struct {
+		Subject    string         `json:"subject"`
+		Verdict    string         `json:"verdict"`
+		ExitStatus int            `json:"exit_status"`
+		Checks     []report.Check `json:"checks"`
+	}{subject, map[bool]string{true: "pass", false: "fail"}[status == 0], status, checks})
+}
+
+// printJSON writes one object.
+func (t *terminal) printJSON(v any) error {
+	enc := json.NewEncoder(t.stdout)
+	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
+}
+
 // conclude prints a result and turns it into the command's error, nil for a
 // pass.
 func (t *terminal) conclude(asJSON bool, s summary, result attestation.Result) error {
@@ -54,10 +79,7 @@ func (t *terminal) conclude(asJSON bool, s summary, result attestation.Result) e
 
 func (t *terminal) print(asJSON bool, s summary, result attestation.Result) error {
 	if asJSON {
-		enc := json.NewEncoder(t.stdout)
-		enc.SetIndent("", "  ")
-		enc.SetEscapeHTML(false)
-		return enc.Encode(s)
+		return t.printJSON(s)
 	}
 	if err := report.Write(t.stdout, result.Report.Checks()); err != nil {
 		return err
