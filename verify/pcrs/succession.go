@@ -62,24 +62,28 @@ func (r Release) image(arch Architecture) *Image {
 	return &r.Images[i]
 }
 
-// A Part is a measurement of two images, by the name that PCRS.md gives it.
-type Part struct{ Name, Was, Is string }
+// A Part is one row of an image, by the name that PCRS.md gives it. A part that
+// the image does not have is "none".
+type Part struct{ Name, Value string }
+
+// A Difference is a part in which two images differ.
+type Difference struct{ Name, Was, Is string }
 
 // Compare returns the parts in which two images differ, in the order of
 // PCRS.md.
-func (img Image) Compare(other Image) []Part {
-	was, is := img.parts(), other.parts()
-	var differ []Part
+func (img Image) Compare(other Image) []Difference {
+	was, is := img.Parts(), other.Parts()
+	var differ []Difference
 	for i := range was {
-		if was[i].Is != is[i].Is {
-			differ = append(differ, Part{was[i].Name, was[i].Is, is[i].Is})
+		if was[i].Value != is[i].Value {
+			differ = append(differ, Difference{was[i].Name, was[i].Value, is[i].Value})
 		}
 	}
 	return differ
 }
 
-// parts lists every row, those that the image does not have as "none".
-func (img Image) parts() []Part {
+// Parts lists every row, present or not, in the order of PCRS.md.
+func (img Image) Parts() []Part {
 	const none = "none"
 	optional := func(p PCR) string {
 		if p.IsZero() {
@@ -88,19 +92,19 @@ func (img Image) parts() []Part {
 		return p.String()
 	}
 	list := []Part{
-		{Name: rowEIF, Is: img.EIF.String()},
-		{Name: rowSize, Is: fmt.Sprint(img.Size)},
-		{Name: rowPCR0, Is: img.PCR0.String()},
-		{Name: rowPCR1, Is: img.PCR1.String()},
-		{Name: rowPCR2, Is: img.PCR2.String()},
-		{Name: rowPCR8, Is: optional(img.PCR8)},
+		{rowEIF, img.EIF.String()},
+		{rowSize, fmt.Sprint(img.Size)},
+		{rowPCR0, img.PCR0.String()},
+		{rowPCR1, img.PCR1.String()},
+		{rowPCR2, img.PCR2.String()},
+		{rowPCR8, optional(img.PCR8)},
 	}
 	parent := [4]string{none, none, none, none}
 	if p := img.Parent; p != nil {
 		parent = [4]string{p.Disk.String(), p.PCR4.String(), p.PCR7.String(), p.PCR12.String()}
 	}
 	for i, name := range []string{rowParentDisk, rowParentPCR4, rowParentPCR7, rowParentPC12} {
-		list = append(list, Part{Name: name, Is: parent[i]})
+		list = append(list, Part{name, parent[i]})
 	}
 	return list
 }
