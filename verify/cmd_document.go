@@ -7,16 +7,15 @@ import (
 	"fmt"
 	"time"
 
-	"holdfast/verify/attestation"
-	"holdfast/verify/attestation/document"
 	"holdfast/verify/binding"
-	"holdfast/verify/report"
+	"holdfast/verify/evidence"
 )
 
 const documentHelp = `usage: verify document [flags] FILE
 
-Checks an attestation document that somebody else fetched: binary, base64 or
-hexadecimal. What was not given cannot be checked, and is reported as skipped:
+Checks an attestation document that somebody else fetched: binary, base64,
+hexadecimal, or the JSON that the enclave answers to GET /attestation, which has
+the binding as well. What was not given cannot be checked, and is reported as skipped:
 then the verdict is INCOMPLETE and the exit status is not 0.
 ` + commonFlags + `
   --at-document-time   for an archived document: check the chain at the
@@ -27,6 +26,8 @@ then the verdict is INCOMPLETE and the exit status is not 0.
 
 examples:
   verify document --at-document-time archived.cbor
+  curl -k https://signer.example:9000/attestation?nonce=… > answer.json
+  verify document --nonce … --certificate signer.pem answer.json
   verify document --nonce 00112233… --binding b.bin --certificate c.pem doc.cbor
 `
 
@@ -65,22 +66,12 @@ func runDocument(_ context.Context, t *terminal, args []string) error {
 		asOf = "the document's own time"
 	}
 	name := v.set.Arg(0)
-	input, err := readBounded(name, document.MaxInputSize)
+	input, err := readBounded(name, evidence.MaxAnswerSize)
 	if err != nil {
 		return err
 	}
-	result := verifyInput(input, options)
+	result := evidence.VerifyInput(input, options)
 	return t.conclude(v.json, summarize(name, asOf, result), result)
-}
-
-// verifyInput verifies a document in any of its encodings.
-func verifyInput(input []byte, options attestation.Options) attestation.Result {
-	r := &report.Report{}
-	raw, err := document.Decode(input, r)
-	if err != nil {
-		raw = nil // rule A1 fails as well
-	}
-	return attestation.Verify(raw, options, r)
 }
 
 // readTLSKey returns the public key of a certificate in PEM.

@@ -11,8 +11,14 @@ import (
 	"time"
 
 	"holdfast/verify/attestation"
+	"holdfast/verify/attestation/document"
+	"holdfast/verify/binding"
 	"holdfast/verify/report"
 )
+
+// MaxAnswerSize bounds the answer to GET /attestation: both parts in base64, and
+// the JSON around them.
+const MaxAnswerSize = int64(document.MaxSize+binding.MaxSize)*4/3 + 1024
 
 // NonceSize is what the enclave asks of a nonce.
 const NonceSize = 32
@@ -45,6 +51,41 @@ func (e Evidence) Verify(options attestation.Options) attestation.Result {
 		r.Fail(report.E9, "the certificate of the TLS peer", err.Error())
 	}
 	return attestation.Verify(e.Document, options, r)
+}
+
+// VerifyInput verifies a document that somebody else fetched: in one of the
+// encodings of [document.Decode], or as the answer to GET /attestation. The
+// answer's binding is used unless the policy has one.
+func VerifyInput(input []byte, options attestation.Options) attestation.Result {
+	r := &report.Report{}
+	raw, bind, err := Decode(input, r)
+	if err != nil {
+		raw = nil // rule A1 fails as well
+	}
+	if len(options.Policy.Binding) == 0 {
+		options.Policy.Binding = bind
+	}
+	return attestation.Verify(raw, options, r)
+}
+
+// Decode returns the document of an input in its binary form, and the binding
+// where the input has one. It notes rule A2.
+func Decode(input []byte, r *report.Report) (raw, bind []byte, err error) {
+	if len(input) == 0 || input[0] != '{' {
+		raw, err = document.Decode(input, r)
+		return raw, nil, err
+	}
+	if int64(len(input)) > MaxAnswerSize {
+		err = fmt.Errorf("%d bytes of input", len(input))
+	} else {
+		raw, bind, err = ParseAnswer(input)
+	}
+	got := "base64 in JSON"
+	if err != nil {
+		got = err.Error()
+	}
+	r.Record(report.A2, err == nil, "binary, base64, hexadecimal, or JSON", got)
+	return raw, bind, err
 }
 
 // ParseAnswer reads the enclave's answer to GET /attestation,

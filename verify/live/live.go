@@ -16,18 +16,12 @@ import (
 	"net/http"
 	"time"
 
-	"holdfast/verify/attestation/document"
-	"holdfast/verify/binding"
 	"holdfast/verify/channel"
 	"holdfast/verify/evidence"
 )
 
 // NonceSize is what the enclave asks of a nonce.
 const NonceSize = evidence.NonceSize
-
-// maxAnswerSize bounds the answer of /attestation: both parts in base64, and
-// the JSON around them.
-const maxAnswerSize = int64(document.MaxSize+binding.MaxSize)*4/3 + 1024
 
 // NewNonce returns a nonce that nobody can have foreseen.
 func NewNonce() []byte {
@@ -45,7 +39,7 @@ func Fetch(ctx context.Context, c *channel.Channel, nonce []byte) (evidence.Evid
 	if len(nonce) != NonceSize {
 		return evidence.Evidence{}, fmt.Errorf("nonce: got %d bytes, want %d", len(nonce), NonceSize)
 	}
-	status, body, err := c.Get(ctx, "/attestation?nonce="+hex.EncodeToString(nonce), maxAnswerSize)
+	status, body, err := c.Get(ctx, "/attestation?nonce="+hex.EncodeToString(nonce), evidence.MaxAnswerSize)
 	if err != nil {
 		return evidence.Evidence{}, err
 	}
