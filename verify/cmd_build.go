@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"holdfast/verify/outcome"
 	"holdfast/verify/pcrs"
 	"holdfast/verify/rebuild"
 	"holdfast/verify/report"
@@ -157,11 +158,11 @@ func (c *comparison) conclude(t *terminal, published *pcrs.File) error {
 	}
 	status, verdict := 0, fmt.Sprintf("PASS: %s gives the image that PCRS.md publishes as %s for %s", c.source, c.version, c.built.Architecture)
 	if len(blocking) > 0 {
-		status, verdict = int(report.Measurements), "INCOMPLETE: not checked: "+list(blocking)
+		status, verdict = int(report.Measurements), "INCOMPLETE: not checked: "+outcome.List(blocking)
 	}
 	for _, check := range blocking {
 		if check.Verdict == report.Fail {
-			verdict = "FAIL: " + list(blocking)
+			verdict = "FAIL: " + outcome.List(blocking)
 		}
 	}
 	if err := t.printChecks(c.json, c.source, verdict, status, checks); err != nil || status == 0 {

@@ -5,10 +5,13 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
+	"path/filepath"
 	"time"
 
 	"holdfast/verify/binding"
 	"holdfast/verify/evidence"
+	"holdfast/verify/outcome"
+	"holdfast/verify/report"
 )
 
 const documentHelp = `usage: verify document [flags] FILE
@@ -61,7 +64,7 @@ func runDocument(_ context.Context, t *terminal, args []string) error {
 			return err
 		}
 	}
-	asOf := formatTime(p.Now)
+	asOf := outcome.FormatTime(p.Now)
 	if atDocumentTime {
 		asOf = "the document's own time"
 	}
@@ -71,7 +74,9 @@ func runDocument(_ context.Context, t *terminal, args []string) error {
 		return err
 	}
 	result := evidence.VerifyInput(input, options)
-	return t.conclude(v.json, summarize(name, asOf, result), result)
+	o := outcome.Outcome{Subject: name, AsOf: asOf, Result: result}
+	raw, _, _ := evidence.Decode(input, &report.Report{}) // nil if it cannot be read: A2 failed
+	return v.conclude(t, o, raw, []evidence.File{{Name: filepath.Base(name), Data: input}, {Name: "PCRS.md", Data: v.measurements}})
 }
 
 // readTLSKey returns the public key of a certificate in PEM.

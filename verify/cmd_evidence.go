@@ -8,6 +8,7 @@ import (
 
 	"holdfast/verify/attestation"
 	"holdfast/verify/evidence"
+	"holdfast/verify/outcome"
 	"holdfast/verify/report"
 )
 
@@ -44,7 +45,9 @@ func runEvidence(_ context.Context, t *terminal, args []string) error {
 		return err
 	}
 	result := folder.Verify(options)
-	if err := t.conclude(v.json, summarize(folder.URL, formatTime(folder.Time), result), result); err != nil {
+	folder.Measurements, folder.Signature = v.measurements, v.signature // those that were compared
+	o := outcome.Outcome{Subject: folder.URL, AsOf: outcome.FormatTime(folder.Time), Result: result}
+	if err := v.concludeFolder(t, o, folder); err != nil {
 		return err
 	}
 	return checkReceipt(folder, result)

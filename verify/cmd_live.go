@@ -12,6 +12,7 @@ import (
 	"holdfast/verify/channel"
 	"holdfast/verify/evidence"
 	"holdfast/verify/live"
+	"holdfast/verify/outcome"
 	"holdfast/verify/report"
 )
 
@@ -60,7 +61,7 @@ func runLive(ctx context.Context, t *terminal, args []string) error {
 		return err
 	}
 	defer v.channel.Close()
-	return t.conclude(v.json, v.summary(), v.result)
+	return v.concludeFolder(t, v.outcome(), v.folder())
 }
 
 // run fetches, verifies and stores. An error means that there is no result.
@@ -104,11 +105,15 @@ func (v *visit) look(ctx context.Context, url string) error {
 
 // store writes what the verdict rests on into a new folder.
 func (v *visit) store(dir string) error {
-	return evidence.Write(dir, evidence.Folder{Evidence: v.seen, Measurements: v.measurements, Signature: v.signature})
+	return evidence.Write(dir, v.folder())
 }
 
-func (v *visit) summary() summary {
-	return summarize(v.seen.URL, formatTime(v.seen.Time), v.result)
+func (v *visit) folder() evidence.Folder {
+	return evidence.Folder{Evidence: v.seen, Measurements: v.measurements, Signature: v.signature}
+}
+
+func (v *visit) outcome() outcome.Outcome {
+	return outcome.Outcome{Subject: v.seen.URL, AsOf: outcome.FormatTime(v.seen.Time), Result: v.result}
 }
 
 // saveCertificate writes the attested certificate, and nothing if some check

@@ -76,18 +76,18 @@ func releaseOnce(ctx context.Context, t *terminal, v *visit) error {
 		return err
 	}
 	defer v.channel.Close()
-	s := v.summary()
-	if s.ExitStatus != 0 {
-		return t.conclude(v.json, s, v.result)
+	o := v.outcome()
+	if v.result.ExitStatus() != 0 {
+		return v.concludeFolder(t, o, v.folder())
 	}
-	if s.PublicKeys, err = v.release(ctx, t, keyFile, v.evidenceDir); err != nil {
+	if o.PublicKeys, err = v.release(ctx, t, keyFile, v.evidenceDir); err != nil {
 		return releaseError(err)
 	}
-	if err := t.print(v.json, s, v.result); err != nil || v.json {
+	if err := v.concludeFolder(t, o, v.folder()); err != nil || v.json {
 		return err
 	}
-	fmt.Fprintf(t.stdout, "released to %s: the enclave signs for\n", s.Subject)
-	for _, key := range s.PublicKeys {
+	fmt.Fprintf(t.stdout, "released to %s: the enclave signs for\n", o.Subject)
+	for _, key := range o.PublicKeys {
 		fmt.Fprintf(t.stdout, "  %s\n", key)
 	}
 	return nil

@@ -13,6 +13,7 @@ import (
 	"holdfast/verify/binding"
 	"holdfast/verify/channel"
 	"holdfast/verify/evidence"
+	"holdfast/verify/outcome"
 	"holdfast/verify/release"
 	"holdfast/verify/report"
 	"holdfast/verify/watch"
@@ -60,6 +61,8 @@ func (s *supply) parse(t *terminal, args []string) error {
 	switch {
 	case s.evidenceDir == "":
 		return errorWithHint(exitUsage, errors.New("--watch needs --evidence"), "the folder is what a restarted watch knows its releases by")
+	case s.htmlFile != "":
+		return usageError("--html does not go with --watch: verify evidence --html makes a page of each release")
 	case s.nonce != "":
 		return usageError("--nonce does not go with --watch: each check has its own")
 	}
@@ -119,7 +122,7 @@ func (s *supply) print(e watch.Event) {
 		_ = json.NewEncoder(s.terminal.stdout).Encode(e)
 		return
 	}
-	line := fmt.Sprintf("%s  %-8s", formatTime(e.Time), e.Kind)
+	line := fmt.Sprintf("%s  %-8s", outcome.FormatTime(e.Time), e.Kind)
 	for _, part := range []string{e.URL, e.Instance, e.Text} {
 		if part != "" {
 			line += "  " + part
@@ -169,11 +172,11 @@ func (s *supply) Check(ctx context.Context, url string) (watch.Enclave, error) {
 	}
 	if status := v.result.ExitStatus(); status != 0 {
 		defer v.channel.Close()
-		dir := s.folder(v, "refused")
+		dir := s.path(v, "refused")
 		if err := v.store(dir); err != nil {
 			fmt.Fprintf(s.terminal.stderr, "verify: the evidence of the failed check could not be written: %v\n", err)
 		}
-		return nil, errorWithHint(status, fmt.Errorf("check failed: %s", list(v.result.Blocking())), append(hints(v.result), "the evidence is in "+dir)...)
+		return nil, errorWithHint(status, fmt.Errorf("check failed: %s", outcome.List(v.result.Blocking())), append(v.outcome().Hints(), "the evidence is in "+dir)...)
 	}
 	return &supplied{visit: v, supply: s}, nil
 }
@@ -186,8 +189,8 @@ func (s *supply) another() *visit {
 	return &visit{verification: &flags, certificateFile: s.certificateFile}
 }
 
-// folder names a new folder below the evidence.
-func (s *supply) folder(v *visit, what string) string {
+// path names a new folder below the evidence.
+func (s *supply) path(v *visit, what string) string {
 	return filepath.Join(s.evidenceDir, v.seen.Time.UTC().Format("20060102T150405.000Z")+"-"+what)
 }
 
@@ -216,7 +219,7 @@ func (e *supplied) Release(ctx context.Context) error {
 	if keyFile.Digest() != e.supply.digest {
 		return fmt.Errorf("%s is not the file with which the watch began; start another watch for it", e.supply.keyFile)
 	}
-	dir := e.supply.folder(e.visit, e.Instance().String())
+	dir := e.supply.path(e.visit, e.Instance().String())
 	if err := e.store(dir); err != nil {
 		return err
 	}

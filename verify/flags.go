@@ -16,7 +16,10 @@ import (
 	"holdfast/verify/attestation"
 	"holdfast/verify/attestation/chain"
 	"holdfast/verify/attestation/judgement"
+	"holdfast/verify/evidence"
 	"holdfast/verify/live"
+	"holdfast/verify/outcome"
+	"holdfast/verify/page"
 	"holdfast/verify/pcrs"
 	"holdfast/verify/report"
 )
@@ -27,6 +30,7 @@ flags:
   --pcrs FILE          the published measurements (default PCRS.md)
   --release VERSION    accept only this release of them
   --json               print one JSON object
+  --html FILE          write the report, with its evidence, as one HTML page
   --signers FILE       ask for a signature beside PCRS.md, in PCRS.md.sig, by a
                        signer in FILE (see ALLOWED SIGNERS in ssh-keygen(1))
   --strict             refuse documents with unknown fields
@@ -42,7 +46,7 @@ flags:
 type verification struct {
 	set                                *flag.FlagSet
 	pcrsFile, release, denyFile        string
-	signersFile                        string
+	signersFile, htmlFile              string
 	rootFile, rootSHA256               string
 	json, strict, unsafeAcceptEmulated bool
 
@@ -57,6 +61,7 @@ func newVerification(name string) *verification {
 	v.set.StringVar(&v.pcrsFile, "pcrs", "PCRS.md", "")
 	v.set.StringVar(&v.release, "release", "", "")
 	v.set.StringVar(&v.signersFile, "signers", "", "")
+	v.set.StringVar(&v.htmlFile, "html", "", "")
 	v.set.StringVar(&v.denyFile, "deny", "", "")
 	v.set.StringVar(&v.rootFile, "root", "", "")
 	v.set.StringVar(&v.rootSHA256, "root-sha256", "", "")
@@ -118,6 +123,42 @@ func (v *verification) options(at time.Time) (attestation.Options, error) {
 		},
 		UnsafeAcceptEmulated: v.unsafeAcceptEmulated,
 	}, nil
+}
+
+// conclude prints an outcome, writes the page of --html, and returns the
+// command's error.
+func (v *verification) conclude(t *terminal, o outcome.Outcome, raw []byte, files []evidence.File) error {
+	pageErr := v.writePage(o, raw, files)
+	err := t.conclude(v.json, o)
+	if pageErr != nil {
+		return pageErr
+	}
+	return err
+}
+
+// concludeFolder concludes on evidence.
+func (v *verification) concludeFolder(t *terminal, o outcome.Outcome, f evidence.Folder) error {
+	files, err := f.Files()
+	if err != nil {
+		return err
+	}
+	return v.conclude(t, o, f.Document, files)
+}
+
+// writePage writes the page of --html, for a failure as for a pass.
+func (v *verification) writePage(o outcome.Outcome, raw []byte, files []evidence.File) error {
+	if v.htmlFile == "" {
+		return nil
+	}
+	published, err := pcrs.Parse(v.measurements)
+	if err != nil {
+		return err
+	}
+	var b bytes.Buffer
+	if err := page.Write(&b, page.Page{Outcome: o, Document: raw, Published: published, Evidence: files}); err != nil {
+		return err
+	}
+	return writeFile(v.htmlFile, b.Bytes())
 }
 
 // readMeasurements reads PCRS.md, and its signature if that is asked for.

@@ -73,7 +73,7 @@ func Write(dir string, f Folder) error {
 	if _, err := os.Lstat(dir); err == nil {
 		return fmt.Errorf("evidence folder %s exists already", dir)
 	}
-	idx, err := encode(index{version, f.URL, f.Time, hex.EncodeToString(f.Nonce)})
+	files, err := f.Files()
 	if err != nil {
 		return err
 	}
@@ -82,18 +82,8 @@ func Write(dir string, f Folder) error {
 		return err
 	}
 	defer os.RemoveAll(temp)
-	files := map[string][]byte{
-		indexFile:       idx,
-		documentFile:    f.Document,
-		bindingFile:     f.Binding,
-		certificateFile: CertificatePEM(f.Certificate),
-		pcrsFile:        f.Measurements,
-	}
-	if f.Signature != nil {
-		files[signatureFile] = f.Signature
-	}
-	for name, data := range files {
-		if err := writeFile(filepath.Join(temp, name), data); err != nil {
+	for _, file := range files {
+		if err := writeFile(filepath.Join(temp, file.Name), file.Data); err != nil {
 			return err
 		}
 	}
@@ -104,6 +94,38 @@ func Write(dir string, f Folder) error {
 		return err
 	}
 	return syncDir(filepath.Dir(dir))
+}
+
+// A File is one of a folder.
+type File struct {
+	Name string
+	Data []byte
+}
+
+// Files returns what the folder consists of.
+func (f Folder) Files() ([]File, error) {
+	idx, err := encode(index{version, f.URL, f.Time, hex.EncodeToString(f.Nonce)})
+	if err != nil {
+		return nil, err
+	}
+	files := []File{
+		{indexFile, idx},
+		{documentFile, f.Document},
+		{bindingFile, f.Binding},
+		{certificateFile, CertificatePEM(f.Certificate)},
+		{pcrsFile, f.Measurements},
+	}
+	if f.Signature != nil {
+		files = append(files, File{signatureFile, f.Signature})
+	}
+	if f.Receipt != nil {
+		receipt, err := encode(f.Receipt)
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, File{receiptFile, receipt})
+	}
+	return files, nil
 }
 
 // WriteReceipt adds the receipt of a release to the folder.
