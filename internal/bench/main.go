@@ -29,7 +29,7 @@ func comparisons() []comparison {
 	return []comparison{
 		{"eif-measure", "./image/eif", "BenchmarkMeasure", "BenchmarkSHA384"},
 		{"sign-over-handler", "./enclave/ethereum", "BenchmarkSignOverHandler", "BenchmarkSign"},
-		{"verify-document", "./verify/attestation/judgement", "BenchmarkVerifyDocument", "BenchmarkFiveP384"},
+		{"verify-document", "./verify/attestation", "BenchmarkVerifyDocument", "BenchmarkFiveP384"},
 	}
 }
 
