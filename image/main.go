@@ -53,7 +53,7 @@ type command struct {
 func commands() []command {
 	return []command{
 		buildCommand, pcrsCommand, reproduceCommand, measureCommand, inspectCommand, diffCommand,
-		lockCommand, fetchCommand, emulatorCommand, doctorCommand, envCommand, ccCommand,
+		lockCommand, fetchCommand, emulatorCommand, doctorCommand, envCommand, ccCommand, chromiumCommand,
 	}
 }
 
@@ -99,7 +99,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 // invoke parses a command's flags and runs it.
 func invoke(ctx context.Context, cmd command, args []string, stdout, stderr io.Writer) error {
 	c := &call{cmd: cmd, stdout: stdout, stderr: stderr, flags: flag.NewFlagSet(cmd.name, flag.ContinueOnError)}
-	if cmd.name == ccCommand.name { // the compiler's own flags follow
+	if cmd.name == ccCommand.name || cmd.name == chromiumCommand.name { // another program's flags follow
 		c.args = args
 		return cmd.run(ctx, c)
 	}

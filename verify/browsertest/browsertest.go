@@ -1,8 +1,8 @@
 // Package browsertest drives a headless Chromium in tests of pages, over the
 // DevTools protocol on two pipes.
 //
-// The environment variable HOLDFAST_CHROMIUM names the program. Without it the
-// tests that need a browser are skipped. No program links this package.
+// The environment variable HOLDFAST_CHROMIUM names the program; 'make test' sets
+// it. No program links this package.
 package browsertest
 
 import (
@@ -19,6 +19,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"holdfast/internal/testenv"
 )
 
 // timeout bounds every call.
@@ -44,14 +46,10 @@ type reply struct {
 	Error  *struct{ Message string }
 }
 
-// Open starts Chromium with an empty page. It skips the test where none is
-// named.
+// Open starts Chromium with an empty page.
 func Open(t testing.TB) *Tab {
 	t.Helper()
-	program := os.Getenv("HOLDFAST_CHROMIUM")
-	if program == "" {
-		t.Skip("no browser: set HOLDFAST_CHROMIUM to the path of a Chromium to see the page in it")
-	}
+	program := testenv.Need(t, "HOLDFAST_CHROMIUM")
 	tab := &Tab{t: t, pending: map[int]chan reply{}, loaded: make(chan struct{}, 1)}
 	tab.start(program)
 	tab.attach()

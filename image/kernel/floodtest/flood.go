@@ -71,8 +71,11 @@ type Dial = func(ctx context.Context, port uint32) (net.Conn, error)
 // must have a deadline: a minute is plenty, even for an emulated guest.
 func Flood(ctx context.Context, dial Dial) error { return hostLoad.flood(ctx, dial) }
 
-// FloodPeer is Flood from one guest to another, with several thousand connections.
+// FloodPeer is Flood from one guest to another, with PeerDials dials at once.
 func FloodPeer(ctx context.Context, dial Dial) error { return peerLoad.flood(ctx, dial) }
+
+// PeerDials is how many dials FloodPeer has under way before the first of them is answered.
+func PeerDials() int { return peerLoad.bulk + peerLoad.storm + peerLoad.closed }
 
 func (l load) flood(ctx context.Context, dial Dial) error {
 	if _, ok := ctx.Deadline(); !ok {
