@@ -155,7 +155,7 @@ func (v *verification) writePage(o outcome.Outcome, raw []byte, files []evidence
 		return err
 	}
 	var b bytes.Buffer
-	if err := page.Write(&b, page.Page{Outcome: o, Document: raw, Published: published, Evidence: files}); err != nil {
+	if err := page.Write(&b, page.Page{Outcome: o, Hints: o.Hints(), Document: raw, Published: published, Evidence: files}); err != nil {
 		return err
 	}
 	return writeFile(v.htmlFile, b.Bytes())

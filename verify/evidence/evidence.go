@@ -211,18 +211,43 @@ func readIndex(dir string) (Folder, error) {
 	if err != nil {
 		return Folder{}, err
 	}
+	e, err := ParseIndex(data)
+	return Folder{Evidence: e}, err
+}
+
+// ParseIndex reads evidence.json: address, time and nonce.
+func ParseIndex(data []byte) (Evidence, error) {
 	var idx index
 	if err := DecodeStrict(data, &idx); err != nil {
-		return Folder{}, fmt.Errorf("%s: %w", indexFile, err)
+		return Evidence{}, fmt.Errorf("%s: %w", indexFile, err)
 	}
 	if idx.Version != version {
-		return Folder{}, fmt.Errorf("%s: got version %d, want %d", indexFile, idx.Version, version)
+		return Evidence{}, fmt.Errorf("%s: got version %d, want %d", indexFile, idx.Version, version)
 	}
 	nonce, err := hex.DecodeString(idx.Nonce)
 	if err != nil || len(nonce) != NonceSize {
-		return Folder{}, fmt.Errorf("%s: got nonce %q, want %d hexadecimal digits", indexFile, idx.Nonce, 2*NonceSize)
+		return Evidence{}, fmt.Errorf("%s: got nonce %q, want %d hexadecimal digits", indexFile, idx.Nonce, 2*NonceSize)
 	}
-	return Folder{Evidence: Evidence{URL: idx.URL, Time: idx.Time, Nonce: nonce}}, nil
+	return Evidence{URL: idx.URL, Time: idx.Time, Nonce: nonce}, nil
+}
+
+// IsIndex tells whether data is meant to be an evidence.json.
+func IsIndex(data []byte) bool { return hasMembers(data, "version", "time", "nonce") }
+
+// IsReceipt tells whether data is meant to be a receipt.json.
+func IsReceipt(data []byte) bool { return hasMembers(data, "version", "time", "sealed_sha384") }
+
+func hasMembers(data []byte, names ...string) bool {
+	var object map[string]json.RawMessage
+	if json.Unmarshal(data, &object) != nil {
+		return false
+	}
+	for _, name := range names {
+		if object[name] == nil {
+			return false
+		}
+	}
+	return true
 }
 
 func readCertificate(dir string) ([]byte, error) {

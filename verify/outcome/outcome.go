@@ -80,6 +80,9 @@ func (o Outcome) Hints() []string {
 	}
 	var out []string
 	for _, c := range o.Result.Blocking() {
+		if c.Rule() == report.D2 && c.Verdict == report.Skipped {
+			continue // as was asked for
+		}
 		if hint := advice[c.Rule()]; hint != "" && (len(out) == 0 || out[len(out)-1] != hint) {
 			out = append(out, hint)
 		}

@@ -31,6 +31,7 @@ import (
 // A Page is one verification, with what it rests on.
 type Page struct {
 	Outcome   outcome.Outcome
+	Hints     []string        // advice under the verdict
 	Document  []byte          // in its binary form
 	Published *pcrs.File      // nil where there are none
 	Evidence  []evidence.File // embedded, in this order
@@ -69,7 +70,7 @@ type view struct {
 	Title, Class, Word, Line string
 	Hints                    []string
 	Facts                    []fact
-	Claims                   bool // nothing of the document is proved
+	Claims                   string // how far what is shown is proved; empty for a pass
 	Registers                []register
 	Compared                 string // what the registers are compared with
 	Chain                    []certificate
@@ -89,10 +90,10 @@ func (p Page) execute(w io.Writer, name string) error {
 		Policy: policy(),
 		Title:  "Holdfast verification of " + p.Outcome.Subject,
 		Line:   afterWord(p.Outcome.Line()),
-		Hints:  p.Outcome.Hints(),
+		Hints:  p.Hints,
 		Facts:  p.facts(),
 		Groups: groups(p.Outcome.Result.Report),
-		Claims: p.Outcome.Result.Verdict != attestation.Good,
+		Claims: claims(p.Outcome.Result.Verdict),
 	}
 	v.Class, v.Word = verdict(p.Outcome.Result.Verdict)
 	if d := parse(p.Document); d != nil {
@@ -105,6 +106,17 @@ func (p Page) execute(w io.Writer, name string) error {
 		v.Files = append(v.Files, attach(f))
 	}
 	return templates.ExecuteTemplate(w, name, v)
+}
+
+// claims says how far what the page shows of a document is proved.
+func claims(v attestation.Verdict) string {
+	switch v {
+	case attestation.Good:
+		return ""
+	case attestation.Incomplete:
+		return "Not everything was checked. What is shown of the document holds only as far as the checks below passed."
+	}
+	return "This verification did not pass. What is shown of the document is what it claims; nothing of it is proved."
 }
 
 // afterWord drops the word that stands above it in large.

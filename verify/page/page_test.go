@@ -94,7 +94,7 @@ func render(t testing.TB, name string) []byte {
 	}
 	o := outcome.Outcome{Subject: s.subject, AsOf: outcome.FormatTime(noon), Result: attestation.Verify(raw, options, nil)}
 	var b bytes.Buffer
-	p := page.Page{Outcome: o, Document: raw, Published: published(t), Evidence: []evidence.File{
+	p := page.Page{Outcome: o, Hints: o.Hints(), Document: raw, Published: published(t), Evidence: []evidence.File{
 		{Name: "document.cbor", Data: raw}, {Name: "PCRS.md", Data: published(t).Bytes()}, {Name: `"><b>.bin`, Data: []byte{0, 255}},
 	}}
 	if err := page.Write(&b, p); err != nil {
