@@ -13,7 +13,7 @@ help:
 	@echo 'make demo       build the enclave image, boot it on an emulated Nitro machine, verify it, sign'
 	@echo 'make test       run every test, building what they need'
 	@echo 'make check      format, vet, staticcheck, module tidiness, documentation rules'
-	@echo 'make build      programs into bin/, the enclave image into build/'
+	@echo 'make build      programs into bin/, the enclave image into build/, the page docs/verify.html'
 	@echo 'make image      the enclave image alone; fails where PCRS.md disagrees with it'
 	@echo 'make pcrs       rewrite the current entry of PCRS.md from the built image'
 	@echo 'make reproduce  build the image twice under different conditions and compare'
@@ -38,6 +38,7 @@ build: programs image
 programs: bin/image
 	@$(GO) build -trimpath -o bin/verify ./verify
 	@$(GO) build -trimpath -o bin/parent ./parent
+	@$(GO) run ./verify/wasm/assemble
 	@$(CGO) build $(STATIC) -o bin/demo ./internal/demo
 
 # Go decides what is stale, faster than make could.
