@@ -82,6 +82,12 @@ func runReproduce(ctx context.Context, c *call) error {
 	if err := os.Chmod(tmp, 0o755); err != nil {
 		return err
 	}
+	// Both copies are made first: the checkout may change while the first is built.
+	for _, cond := range conditions() {
+		if err := copyCheckout(ctx, b.Checkout, filepath.Join(tmp, cond.dir, "src")); err != nil {
+			return err
+		}
+	}
 	var images [2][]byte
 	for i, cond := range conditions() {
 		fmt.Fprintf(c.stderr, "build %d: in %s, umask %03o, user %d, host %s, %s\n", i+1, cond.dir, cond.umask, cond.uid, cond.hostname, strings.Join(cond.env, " "))
@@ -107,12 +113,7 @@ func runReproduce(ctx context.Context, c *call) error {
 func buildUnder(ctx context.Context, c *call, b *builder.Builder, tmp string, cond condition) ([]byte, error) {
 	home := filepath.Join(tmp, cond.dir, "home")
 	src := filepath.Join(tmp, cond.dir, "src")
-	for _, dir := range []string{home, src, filepath.Join(home, "cache")} {
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			return nil, err
-		}
-	}
-	if err := copyCheckout(ctx, b.Checkout, src); err != nil {
+	if err := os.MkdirAll(filepath.Join(home, "cache"), 0o755); err != nil {
 		return nil, err
 	}
 	if err := linkTree(filepath.Join(b.Cache.Dir(), "objects"), filepath.Join(home, "cache", "objects")); err != nil {
