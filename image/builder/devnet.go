@@ -20,7 +20,17 @@ var devnetPrograms = []string{
 }
 
 // Static, as all our programs that link C are: what runs them need not have the compiler's C library.
-var devnetFlags = []string{"-mod=readonly", "-trimpath", "-buildvcs=false", "-tags=netgo,osusergo", "-ldflags=-s -w -extldflags=-static"}
+var devnetFlags = []string{"-mod=readonly", "-trimpath", "-buildvcs=false", "-tags=netgo,osusergo"}
+
+const devnetLinkFlags = `-s -w '-extldflags=-static "-L%s"'`
+
+// noCxx is an archive without members, under the name of the C++ library. Prysm's second BLS library is
+// C++ and asks for it by habit: it is compiled to need none of it, and the toolchain has no C++. Were it
+// to need something after all, linking would fail.
+const (
+	noCxxName = "libstdc++.a"
+	noCxx     = "!<arch>\n"
+)
 
 // Devnet builds geth and Prysm and returns the directory of their programs. Nothing of them goes into an
 // image, so the host's go command builds them, by the compiler that cgo names: variables for cgo, as
@@ -32,10 +42,8 @@ func (b *Builder) Devnet(ctx context.Context, cgo []string) (string, error) {
 	}
 	dir, hit, err := b.Cache.Build(ctx, "devnet", key, func(ctx context.Context, dir string) error {
 		stage := b.Progress.Stage("devnet")
-		args := append([]string{"build", fmt.Sprintf("-p=%d", b.jobs())}, devnetFlags...)
-		args = append(append(args, "-o", dir+string(filepath.Separator)), devnetPrograms...)
-		if _, err := goIn(ctx, filepath.Join(b.Checkout, devnetPeers), cgo, args...); err != nil {
-			return err
+		if err := b.buildDevnet(ctx, cgo, dir); err != nil {
+			return fmt.Errorf("building geth and Prysm: %w", err)
 		}
 		stage.Done("geth and Prysm")
 		return nil
@@ -46,13 +54,28 @@ func (b *Builder) Devnet(ctx context.Context, cgo []string) (string, error) {
 	return dir, err
 }
 
+func (b *Builder) buildDevnet(ctx context.Context, cgo []string, dir string) error {
+	libraries, err := os.MkdirTemp(filepath.Join(b.Cache.Dir(), "tmp"), "devnet-libraries-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(libraries)
+	if err := os.WriteFile(filepath.Join(libraries, noCxxName), []byte(noCxx), 0o644); err != nil {
+		return err
+	}
+	args := append([]string{"build", fmt.Sprintf("-p=%d", b.jobs()), "-ldflags=" + fmt.Sprintf(devnetLinkFlags, libraries)}, devnetFlags...)
+	args = append(append(args, "-o", dir+string(filepath.Separator)), devnetPrograms...)
+	_, err = goIn(ctx, filepath.Join(b.Checkout, devnetPeers), cgo, args...)
+	return err
+}
+
 // devnetKey hashes what the peers are built from.
 func (b *Builder) devnetKey(ctx context.Context) (string, error) {
 	toolchain, err := b.set("toolchain")
 	if err != nil {
 		return "", err
 	}
-	inputs := append(slices.Concat(devnetPrograms, devnetFlags), toolchain.Digest())
+	inputs := append(slices.Concat(devnetPrograms, devnetFlags), devnetLinkFlags, noCxx, toolchain.Digest())
 	for _, name := range []string{"go.mod", "go.sum"} {
 		data, err := os.ReadFile(filepath.Join(b.Checkout, devnetPeers, name))
 		if err != nil {
