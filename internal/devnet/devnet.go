@@ -24,7 +24,7 @@ import (
 const Variable = "HOLDFAST_DEVNET_DIR"
 
 // genesisDelay is what the beacon node gets to start before the first slot, on a busy machine.
-const genesisDelay = 20 * time.Second
+const genesisDelay = 40 * time.Second
 
 // A chain is a running network of one beacon node, one execution client and at most one validator client.
 type chain struct {
@@ -53,7 +53,7 @@ func start(t testing.TB, validators int) *chain {
 	rand.Read(secret[:])
 	c.write(t, "jwt.hex", hex.EncodeToString(secret[:]))
 
-	run(t, c.command("prysmctl", "testnet", "generate-genesis", "--fork=deneb",
+	run(t, c.command("prysmctl", "testnet", "generate-genesis", "--fork=bellatrix",
 		fmt.Sprintf("--num-validators=%d", validators),
 		fmt.Sprintf("--genesis-time-delay=%d", int(genesisDelay.Seconds())),
 		"--chain-config-file="+c.path("config.yml"),

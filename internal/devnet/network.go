@@ -21,8 +21,10 @@ const (
 // chainID is that of the execution chain that prysmctl makes.
 const chainID = "1337"
 
-// chainConfig is the network as Prysm reads it: mainnet's preset, all forks to Deneb from the start. This
-// geth has no final Electra.
+// chainConfig is the network as Prysm reads it: mainnet's preset, Bellatrix from the start, and Capella and
+// Deneb while the chain runs. This geth has no final Electra. A genesis after Bellatrix would not do on a
+// busy machine: where the first block of such a chain comes late, this beacon node has geth go back to the
+// block of hash zero, takes geth's refusal for a verdict on the genesis block, and dies.
 const chainConfig = `CONFIG_NAME: interop
 PRESET_BASE: mainnet
 GENESIS_FORK_VERSION: 0x20000089
@@ -31,9 +33,9 @@ ALTAIR_FORK_EPOCH: 0
 BELLATRIX_FORK_VERSION: 0x20000091
 BELLATRIX_FORK_EPOCH: 0
 CAPELLA_FORK_VERSION: 0x20000092
-CAPELLA_FORK_EPOCH: 0
+CAPELLA_FORK_EPOCH: 1
 DENEB_FORK_VERSION: 0x20000093
-DENEB_FORK_EPOCH: 0
+DENEB_FORK_EPOCH: 2
 ELECTRA_FORK_VERSION: 0x20000094
 ELECTRA_FORK_EPOCH: 18446744073709551615
 FULU_FORK_VERSION: 0x20000095
@@ -85,7 +87,7 @@ func newKeyFile(g genesis, validators int) ([]byte, error) {
 		MaxCommitteesPerSlot:  64,
 		Forks: []fork{
 			{"altair", "0x20000090", 0}, {"bellatrix", "0x20000091", 0},
-			{"capella", "0x20000092", 0}, {"deneb", "0x20000093", 0},
+			{"capella", "0x20000092", 1}, {"deneb", "0x20000093", 2},
 		},
 	}}
 	for i := range validators {
