@@ -10,11 +10,12 @@ import (
 	"time"
 )
 
-// The chain's clock. Short slots make epochs that a test can wait for; shorter ones than these leave a
-// busy machine of two cores no time for a slot's work.
+// The chain's clock: short epochs of few slots, which a test can wait for, but no shorter slots. In each,
+// before it does anything else, Prysm asks for one selection proof after the other for every seat in the
+// sync committee that it holds. Here it holds all 512.
 const (
-	secondsPerSlot = 3
-	slotsPerEpoch  = 6
+	secondsPerSlot = 6
+	slotsPerEpoch  = 4
 	epoch          = slotsPerEpoch * secondsPerSlot * time.Second
 )
 
@@ -41,8 +42,8 @@ ELECTRA_FORK_EPOCH: 18446744073709551615
 FULU_FORK_VERSION: 0x20000095
 FULU_FORK_EPOCH: 18446744073709551615
 TERMINAL_TOTAL_DIFFICULTY: 0
-SECONDS_PER_SLOT: 3
-SLOTS_PER_EPOCH: 6
+SECONDS_PER_SLOT: 6
+SLOTS_PER_EPOCH: 4
 DEPOSIT_CONTRACT_ADDRESS: 0x4242424242424242424242424242424242424242
 `
 
