@@ -21,6 +21,7 @@ require (
 	golang.org/x/sync v0.20.0 // bounded parallelism: errgroup, semaphore
 	golang.org/x/sys v0.45.0 // namespaces, mounts, vsock, PTP: what syscall lacks
 	golang.org/x/term v0.43.0 // is the output a terminal
+	golang.org/x/text v0.37.0 // NFKD of keystore passwords (EIP-2335)
 )
 
 require (

@@ -3,18 +3,19 @@ package main
 import (
 	"context"
 	"log/slog"
+	"runtime"
 	"time"
 
 	"holdfast/enclave/attest"
 	"holdfast/enclave/ethereum"
+	"holdfast/enclave/ethereum/keystore"
 	"holdfast/enclave/nsm"
 	"holdfast/enclave/serve"
 	"holdfast/enclave/unseal"
 	"holdfast/verify/binding"
 )
 
-// assemble makes this start's keys and the server that rests on them. The
-// binding has no configuration yet: a release brings keys, not policy.
+// assemble makes this start's keys and the server that rests on them.
 func assemble(ctx context.Context, module *nsm.Device, now time.Time, log *slog.Logger) (*serve.Server, error) {
 	described, err := module.Describe(ctx)
 	if err != nil {
@@ -29,17 +30,28 @@ func assemble(ctx context.Context, module *nsm.Device, now time.Time, log *slog.
 	if err != nil {
 		return nil, err
 	}
-	bound := binding.Binding{TLSKey: identity.PublicKey(), HPKEKey: key.PublicKey()}
-	attester, err := attest.New(module, bound)
+	a := &application{
+		module:   module,
+		log:      log,
+		identity: identity,
+		bound:    binding.Binding{TLSKey: identity.PublicKey(), HPKEKey: key.PublicKey()},
+		signer:   ethereum.New(log),
+		opener:   keystore.NewOpener(keystoreMemory(), runtime.GOMAXPROCS(0)),
+	}
+	attester, err := attest.New(module, a.bound)
 	if err != nil {
 		return nil, err
 	}
-	signer := ethereum.New(log)
-	return serve.New(serve.Config{
-		Identity: identity,
-		Attester: attester,
-		Releaser: unseal.NewSlot(key, binding.ReleaseInfo(bound.Digest()), loader(signer)),
-		Signer:   signer.Handler(),
-		Log:      log,
+	settings, err := a.unreleased(attester)
+	if err != nil {
+		return nil, err
+	}
+	a.server, err = serve.New(serve.Config{
+		Settings:   settings,
+		Releaser:   unseal.NewSlot(key, binding.ReleaseInfo(a.bound.Digest()), a.load),
+		Signer:     a.signer.Handler(),
+		KeyManager: a.signer.KeyManager(),
+		Log:        log,
 	})
+	return a.server, err
 }

@@ -174,7 +174,7 @@ func TestFromAttestationOverReleaseToASignature(t *testing.T) {
 	e := startEnclave(t)
 	request, root := readExample(t)
 
-	if status, body := e.call(t, "GET", "/upcheck", ""); status != 200 || body != "OK" {
+	if status, body := e.call(t, "GET", "/upcheck", ""); status != 200 || body != `{"status":"OK"}` {
 		t.Errorf("got %d %q", status, body)
 	}
 	if status, body := e.call(t, "GET", "/api/v1/eth2/publicKeys", ""); status != 200 || body != "[]" {

@@ -1,103 +1,121 @@
 package main
 
 import (
-	"fmt"
-	"strings"
+	"context"
+	"log/slog"
+	"time"
 
+	"holdfast/enclave/attest"
 	"holdfast/enclave/bundle"
 	"holdfast/enclave/ethereum"
-	"holdfast/enclave/ethereum/bls"
-	"holdfast/enclave/ethereum/network"
+	"holdfast/enclave/ethereum/keystore"
+	"holdfast/enclave/ethereum/policy"
+	"holdfast/enclave/nsm"
+	"holdfast/enclave/serve"
+	"holdfast/enclave/serve/access"
 	"holdfast/enclave/slashing"
-	"holdfast/enclave/unseal"
+	"holdfast/verify/binding"
 )
 
-// loader returns the loader that gives a released bundle to the signer. A
-// bundle that the signer does not take leaves it as it was.
-func loader(signer *ethereum.Service) unseal.Loader {
-	return func(plaintext []byte) ([]string, error) {
-		released, err := bundle.Parse(plaintext)
-		if err != nil {
-			return nil, err
-		}
-		defer released.Wipe()
-		config, err := configure(released)
-		if err == nil {
-			err = signer.Load(config)
-		}
-		if err != nil {
-			for _, key := range config.Keys {
-				key.Wipe()
-			}
-			return nil, err
-		}
-		var publicKeys []string
-		for _, key := range signer.PublicKeys() {
-			publicKeys = append(publicKeys, key.String())
-		}
-		return publicKeys, nil
-	}
+// An application is what a release goes to.
+type application struct {
+	module   *nsm.Device
+	log      *slog.Logger
+	identity serve.Identity // of this start
+	bound    binding.Binding
+	signer   *ethereum.Service
+	server   *serve.Server
+	opener   *keystore.Opener
 }
 
-// configure makes the signer's configuration of a bundle. With an error too it
-// returns the keys made so far.
-func configure(b *bundle.Bundle) (ethereum.Config, error) {
-	var config ethereum.Config
-	chain, err := chainOf(b.Network)
+// unreleased are the settings before a release: anybody may attest, release, and
+// be told that there are no keys. Whoever that is has no policy, so a request that
+// comes before a release and is judged after it is refused.
+func (a *application) unreleased(attester serve.Attester) (serve.Settings, error) {
+	clients, err := access.NewList([]access.Client{{Policy: policy.Client{Name: "unreleased"}, Any: true}})
+	return serve.Settings{Identity: a.identity, Attester: attester, Clients: clients}, err
+}
+
+// load gives a released bundle to the signer and the server. A bundle that either
+// does not take leaves both as they were. It is an [unseal.Loader].
+func (a *application) load(plaintext []byte) ([]string, error) {
+	released, err := bundle.Parse(plaintext)
 	if err != nil {
-		return config, err
+		return nil, err
 	}
-	config.Network = chain
-	config.Slashing = slashing.NewMemory(chain.GenesisValidatorsRoot)
-	for i, v := range b.Validators {
-		key, err := secretKey(v)
-		if err != nil {
-			return config, fmt.Errorf("validator %d: %w", i+1, err)
-		}
-		config.Keys = append(config.Keys, key)
+	defer released.Wipe()
+	settings, err := a.configure(released, time.Now())
+	if err != nil {
+		return nil, err
 	}
-	return config, nil
+	keys, err := openKeys(context.Background(), a.opener, released.Validators)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.signer.Load(ethereum.Config{
+		Network:   released.Settings.Network,
+		Keys:      keys,
+		Slashing:  slashing.NewMemory(released.Settings.Network.GenesisValidatorsRoot),
+		Client:    serve.Policy,
+		Keystores: a.opener,
+		Batch:     released.Settings.API.Batch,
+		Generic:   released.Settings.API.Generic,
+	}); err != nil {
+		wipe(keys)
+		return nil, err
+	}
+	a.report(released)
+	var publicKeys []string
+	for _, key := range a.signer.PublicKeys() {
+		publicKeys = append(publicKeys, key.String())
+	}
+	// The settings were checked, so nothing can fail any more.
+	return publicKeys, a.server.Apply(settings)
 }
 
-func secretKey(v bundle.Validator) (*bls.SecretKey, error) {
-	var scalar [32]byte
-	defer clear(scalar[:])
-	copy(scalar[:], v.SecretKey.Reveal())
-	return bls.NewSecretKey(&scalar)
+// configure makes the server's settings of a bundle, and checks them.
+func (a *application) configure(b *bundle.Bundle, now time.Time) (serve.Settings, error) {
+	identity, err := a.identityOf(b, now)
+	if err != nil {
+		return serve.Settings{}, err
+	}
+	// The binding's configuration stays zero while keys are released after the
+	// attestation: whoever released them knew no configuration to compare. Once
+	// the configuration comes first, b.Configuration() goes here.
+	bound := a.bound
+	bound.TLSKey = identity.PublicKey()
+	attester, err := attest.New(a.module, bound)
+	if err != nil {
+		return serve.Settings{}, err
+	}
+	settings := serve.Settings{
+		Identity:   identity,
+		Attester:   attester,
+		Clients:    b.Settings.Clients,
+		KeyManager: b.Settings.API.KeyManager,
+		Token:      b.Token,
+		Limits:     serve.Limits(b.Settings.Limits),
+	}
+	return settings, a.server.Check(settings)
 }
 
-// chainOf describes the bundle's network to the signer. A fork that the signer
-// does not know is an error: it would be signed for by the rules of another.
-func chainOf(n bundle.Network) (network.Network, error) {
-	chain := network.Network{
-		Name:                  n.Name,
-		GenesisTime:           n.GenesisTime,
-		GenesisValidatorsRoot: n.GenesisValidatorsRoot,
-		SecondsPerSlot:        n.SecondsPerSlot,
-		SlotsPerEpoch:         n.SlotsPerEpoch,
-		SyncCommitteeSize:     n.SyncCommitteeSize,
-		MaxCommitteesPerSlot:  n.MaxCommitteesPerSlot,
+// identityOf returns the bundle's TLS identity, or that of this start under the
+// bundle's names.
+func (a *application) identityOf(b *bundle.Bundle, now time.Time) (serve.Identity, error) {
+	switch names := b.Settings.Names; {
+	case b.Identity != nil:
+		return serve.ParseIdentity(b.Identity.Certificate, b.Identity.Key, names, now)
+	case len(names) > 0:
+		return a.identity.WithNames(names, now)
 	}
-	for fork := range chain.Forks {
-		chain.Forks[fork].Epoch = network.FarFuture
-	}
-	chain.Forks[network.Phase0] = network.Activation{Version: n.GenesisForkVersion}
-	for _, f := range n.Forks {
-		fork, ok := forkOf(f.Name)
-		if !ok {
-			return network.Network{}, fmt.Errorf("this signer does not know fork %q", f.Name)
-		}
-		chain.Forks[fork] = network.Activation{Version: f.Version, Epoch: f.Epoch}
-	}
-	return chain, chain.Validate()
+	return a.identity, nil
 }
 
-// forkOf finds a fork after genesis by its name in lower case.
-func forkOf(name string) (network.Fork, bool) {
-	for fork := network.Altair; int(fork) < len(network.Schedule{}); fork++ {
-		if strings.ToLower(fork.String()) == name {
-			return fork, true
-		}
+// report says under which configuration the signer signs.
+func (a *application) report(b *bundle.Bundle) {
+	digest := b.Configuration()
+	a.log.Info("configuration", "sha384", digest[:], "network", b.Settings.Network.Name)
+	if b.Settings.Implied {
+		a.log.Warn("THE KEY FILE HAS NO CONFIGURATION AND NAMES NO CLIENT, so any client may ask for ordinary duties with any key")
 	}
-	return 0, false
 }

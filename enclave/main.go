@@ -18,6 +18,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -87,6 +88,11 @@ func parse(args []string) (uint32, error) {
 
 // listen serves on the module and the socket that only an enclave has.
 func listen(ctx context.Context, log *slog.Logger) error {
+	// There is no swap: near the end of memory the collector works harder
+	// before the kernel ends the program.
+	if total := totalMemory(); total > 0 {
+		debug.SetMemoryLimit(total / 4 * 3)
+	}
 	module, err := nsm.Open()
 	if err != nil {
 		return err

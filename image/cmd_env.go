@@ -94,6 +94,11 @@ func exportTests(ctx context.Context, b *builder.Builder, compiler []variable, w
 	if err != nil {
 		return err
 	}
+	chromium, err := exportChromium(ctx, b)
+	if err != nil {
+		return err
+	}
+	export(w, "HOLDFAST_CHROMIUM", chromium)
 	export(w, "HOLDFAST_KERNEL_CONFIG", k.Config)
 	export(w, "HOLDFAST_QEMU_ROOT", emulator.Root)
 	export(w, "HOLDFAST_QEMU_DIR", emulator.QEMU)

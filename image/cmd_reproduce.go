@@ -125,6 +125,12 @@ func buildUnder(ctx context.Context, c *call, b *builder.Builder, tmp string, co
 	if err := linkTree(modules, filepath.Join(home, "proxy")); err != nil {
 		return nil, err
 	}
+	// The module cache has the modules, but only a proxy reaches the checksum database where the
+	// network is closed to all else.
+	proxies, err := b.GoEnv(ctx, "GOPROXY")
+	if err != nil {
+		return nil, err
+	}
 	owner := otherUser(cond)
 	if err := chownTree(filepath.Join(tmp, strings.Split(cond.dir, "/")[0]), owner); err != nil {
 		return nil, err
@@ -133,7 +139,7 @@ func buildUnder(ctx context.Context, c *call, b *builder.Builder, tmp string, co
 		"HOME=" + home, "HOLDFAST_CACHE=" + filepath.Join(home, "cache"), "TMPDIR=" + home,
 		"PATH=" + os.Getenv("PATH") + ":" + cond.path,
 		"GOCACHE=" + filepath.Join(home, "gocache"), "GOMODCACHE=" + filepath.Join(home, "gomod"),
-		"GOPROXY=file://" + filepath.Join(home, "proxy"),
+		"GOPROXY=file://" + filepath.Join(home, "proxy") + "," + proxies,
 	}, cond.env...)
 	defer removeModules(home)
 	script := []string{"go build -o " + shellQuote(filepath.Join(home, "image")) + " ./image",

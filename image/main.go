@@ -22,6 +22,7 @@ import (
 	"holdfast/image/eif"
 	"holdfast/image/progress"
 	"holdfast/image/sandbox"
+	"holdfast/verify/pcrs"
 )
 
 func main() {
@@ -52,7 +53,7 @@ type command struct {
 func commands() []command {
 	return []command{
 		buildCommand, pcrsCommand, reproduceCommand, measureCommand, inspectCommand, diffCommand,
-		lockCommand, fetchCommand, emulatorCommand, doctorCommand, envCommand, ccCommand,
+		lockCommand, fetchCommand, emulatorCommand, doctorCommand, envCommand, ccCommand, chromiumCommand,
 	}
 }
 
@@ -98,7 +99,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 // invoke parses a command's flags and runs it.
 func invoke(ctx context.Context, cmd command, args []string, stdout, stderr io.Writer) error {
 	c := &call{cmd: cmd, stdout: stdout, stderr: stderr, flags: flag.NewFlagSet(cmd.name, flag.ContinueOnError)}
-	if cmd.name == ccCommand.name { // the compiler's own flags follow
+	if cmd.name == ccCommand.name || cmd.name == chromiumCommand.name { // another program's flags follow
 		c.args = args
 		return cmd.run(ctx, c)
 	}
@@ -134,6 +135,7 @@ func (c *call) parse(least, most int) error {
 func report(err error, stderr io.Writer) int {
 	var usage usageError
 	var format *eif.FormatError
+	var syntax *pcrs.SyntaxError
 	switch {
 	case err == nil, errors.Is(err, flag.ErrHelp):
 		return exitDone
@@ -144,7 +146,7 @@ func report(err error, stderr io.Writer) int {
 	switch {
 	case errors.As(err, &usage):
 		return exitUsage
-	case errors.As(err, &format):
+	case errors.As(err, &format), errors.As(err, &syntax):
 		return exitMalformed
 	}
 	return exitFailed

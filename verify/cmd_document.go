@@ -5,18 +5,20 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
+	"path/filepath"
 	"time"
 
-	"holdfast/verify/attestation"
-	"holdfast/verify/attestation/document"
 	"holdfast/verify/binding"
+	"holdfast/verify/evidence"
+	"holdfast/verify/outcome"
 	"holdfast/verify/report"
 )
 
 const documentHelp = `usage: verify document [flags] FILE
 
-Checks an attestation document that somebody else fetched: binary, base64 or
-hexadecimal. What was not given cannot be checked, and is reported as skipped:
+Checks an attestation document that somebody else fetched: binary, base64,
+hexadecimal, or the JSON that the enclave answers to GET /attestation, which has
+the binding as well. What was not given cannot be checked, and is reported as skipped:
 then the verdict is INCOMPLETE and the exit status is not 0.
 ` + commonFlags + `
   --at-document-time   for an archived document: check the chain at the
@@ -27,6 +29,8 @@ then the verdict is INCOMPLETE and the exit status is not 0.
 
 examples:
   verify document --at-document-time archived.cbor
+  curl -k https://signer.example:9000/attestation?nonce=… > answer.json
+  verify document --nonce … --certificate signer.pem answer.json
   verify document --nonce 00112233… --binding b.bin --certificate c.pem doc.cbor
 `
 
@@ -41,7 +45,7 @@ func runDocument(_ context.Context, t *terminal, args []string) error {
 	if err := v.parse(t, documentHelp, args, "FILE"); err != nil {
 		return err
 	}
-	options, err := v.options()
+	options, err := v.options(time.Now())
 	if err != nil {
 		return err
 	}
@@ -60,27 +64,19 @@ func runDocument(_ context.Context, t *terminal, args []string) error {
 			return err
 		}
 	}
-	asOf := formatTime(p.Now)
+	asOf := outcome.FormatTime(p.Now)
 	if atDocumentTime {
 		asOf = "the document's own time"
 	}
 	name := v.set.Arg(0)
-	input, err := readBounded(name, document.MaxInputSize)
+	input, err := readBounded(name, evidence.MaxAnswerSize)
 	if err != nil {
 		return err
 	}
-	result := verifyInput(input, options)
-	return t.conclude(v.json, summarize(name, asOf, result), result)
-}
-
-// verifyInput verifies a document in any of its encodings.
-func verifyInput(input []byte, options attestation.Options) attestation.Result {
-	r := &report.Report{}
-	raw, err := document.Decode(input, r)
-	if err != nil {
-		raw = nil // rule A1 fails as well
-	}
-	return attestation.Verify(raw, options, r)
+	result := evidence.VerifyInput(input, options)
+	o := outcome.Outcome{Subject: name, AsOf: asOf, Result: result}
+	raw, _, _ := evidence.Decode(input, &report.Report{}) // nil if it cannot be read: A2 failed
+	return v.conclude(t, o, raw, []evidence.File{{Name: filepath.Base(name), Data: input}, {Name: "PCRS.md", Data: v.measurements}})
 }
 
 // readTLSKey returns the public key of a certificate in PEM.

@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"holdfast/verify/attestation"
 	"holdfast/verify/channel"
 	"holdfast/verify/evidence"
 	"holdfast/verify/live"
+	"holdfast/verify/outcome"
 	"holdfast/verify/report"
 )
 
@@ -38,7 +40,7 @@ type visit struct {
 	evidenceDir, certificateFile, nonce string
 
 	channel *channel.Channel
-	seen    live.Evidence
+	seen    evidence.Evidence
 	result  attestation.Result
 }
 
@@ -59,12 +61,25 @@ func runLive(ctx context.Context, t *terminal, args []string) error {
 		return err
 	}
 	defer v.channel.Close()
-	return t.conclude(v.json, v.summary(), v.result)
+	return v.concludeFolder(t, v.outcome(), v.folder())
 }
 
-// run fetches and verifies. An error means that there is no result.
+// run fetches, verifies and stores. An error means that there is no result.
 func (v *visit) run(ctx context.Context, url string) error {
-	options, err := v.options()
+	if err := v.look(ctx, url); err != nil {
+		return err
+	}
+	if v.evidenceDir != "" {
+		if err := v.store(v.evidenceDir); err != nil {
+			return err
+		}
+	}
+	return v.saveCertificate()
+}
+
+// look fetches and verifies.
+func (v *visit) look(ctx context.Context, url string) error {
+	options, err := v.options(time.Now())
 	if err != nil {
 		return err
 	}
@@ -85,16 +100,20 @@ func (v *visit) run(ctx context.Context, url string) error {
 		return err
 	}
 	v.result = v.seen.Verify(options)
-	if v.evidenceDir != "" {
-		if err := evidence.Write(v.evidenceDir, v.seen, v.measurements); err != nil {
-			return err
-		}
-	}
-	return v.saveCertificate()
+	return nil
 }
 
-func (v *visit) summary() summary {
-	return summarize(v.seen.URL, formatTime(v.seen.Time), v.result)
+// store writes what the verdict rests on into a new folder.
+func (v *visit) store(dir string) error {
+	return evidence.Write(dir, v.folder())
+}
+
+func (v *visit) folder() evidence.Folder {
+	return evidence.Folder{Evidence: v.seen, Measurements: v.measurements, Signature: v.signature}
+}
+
+func (v *visit) outcome() outcome.Outcome {
+	return outcome.Outcome{Subject: v.seen.URL, AsOf: outcome.FormatTime(v.seen.Time), Result: v.result}
 }
 
 // saveCertificate writes the attested certificate, and nothing if some check

@@ -2,11 +2,7 @@ package main
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
-	"flag"
 	"fmt"
-	"io"
 	"strings"
 
 	"holdfast/verify/keypolicy"
@@ -48,7 +44,7 @@ func runPolicy(_ context.Context, t *terminal, args []string) error {
 	set := newFlagSet("policy")
 	pcrsFile := set.String("pcrs", "PCRS.md", "")
 	asJSON := set.Bool("json", false, "")
-	if err := parsePolicyFlags(t, set, args, 1); err != nil {
+	if err := parseFlags(t, set, policyHelp, args, 1, 1); err != nil {
 		return err
 	}
 	published, err := parseMeasurements(*pcrsFile)
@@ -60,26 +56,6 @@ func runPolicy(_ context.Context, t *terminal, args []string) error {
 		return err
 	}
 	return t.concludePolicy(*asJSON, set.Arg(0), keypolicy.Lint(policy, published))
-}
-
-func newFlagSet(name string) *flag.FlagSet {
-	set := flag.NewFlagSet(name, flag.ContinueOnError)
-	set.SetOutput(io.Discard)
-	return set
-}
-
-func parsePolicyFlags(t *terminal, set *flag.FlagSet, args []string, arguments int) error {
-	err := set.Parse(args)
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-		fmt.Fprint(t.stdout, policyHelp)
-		return err
-	case err != nil:
-		return errorWithHint(exitUsage, err, `"verify policy --help" lists the flags`)
-	case set.NArg() != arguments:
-		return errorWithHint(exitUsage, fmt.Errorf("got %d arguments, want %d", set.NArg(), arguments), "flags come before arguments")
-	}
-	return nil
 }
 
 // parseMeasurements reads a PCRS.md.
@@ -110,29 +86,10 @@ func (t *terminal) concludePolicy(asJSON bool, name string, checks []report.Chec
 		verdict = "FAIL: " + strings.Join(broken, "; ")
 		status = int(report.Policy)
 	}
-	if err := t.printPolicy(asJSON, name, verdict, status, checks); err != nil || passed {
+	if err := t.printChecks(asJSON, name, verdict, status, checks); err != nil || passed {
 		return err
 	}
 	return errorWithHint(status, nil, `"verify policy generate" writes a policy that passes`)
-}
-
-func (t *terminal) printPolicy(asJSON bool, name, verdict string, status int, checks []report.Check) error {
-	if !asJSON {
-		if err := report.Write(t.stdout, checks); err != nil {
-			return err
-		}
-		_, err := fmt.Fprintln(t.stdout, verdict)
-		return err
-	}
-	enc := json.NewEncoder(t.stdout)
-	enc.SetIndent("", "  ")
-	enc.SetEscapeHTML(false)
-	return enc.Encode(struct {
-		Subject    string         `json:"subject"`
-		Verdict    string         `json:"verdict"`
-		ExitStatus int            `json:"exit_status"`
-		Checks     []report.Check `json:"checks"`
-	}{name, map[bool]string{true: "pass", false: "fail"}[status == 0], status, checks})
 }
 
 func generatePolicy(t *terminal, args []string) error {
@@ -146,7 +103,7 @@ func generatePolicy(t *terminal, args []string) error {
 	set.StringVar(&params.Parent, "parent", "", "")
 	set.StringVar(&params.Purpose, "purpose", "", "")
 	set.StringVar(&configuration, "configuration", "", "")
-	if err := parsePolicyFlags(t, set, args, 0); err != nil {
+	if err := parseFlags(t, set, policyHelp, args, 0, 0); err != nil {
 		return err
 	}
 	if configuration != "" {

@@ -12,6 +12,7 @@ var forbidden = map[string]string{
 	"holdfast/parent":             "the parent is the attacker",
 	"holdfast/image":              "the verifier reads PCRS.md and builds nothing",
 	"holdfast/verify/enclavetest": "fakes stay out of programs",
+	"holdfast/verify/browsertest": "tests stay out of programs",
 	"testing":                     "fakes stay out of programs",
 	"net/http/httptest":           "fakes stay out of programs",
 	"plugin":                      "what runs is what was built",
@@ -27,10 +28,10 @@ var allowed = []string{
 	"golang.org/x/mod/semver",      // the order of releases
 }
 
-func dependencies(t *testing.T, pkg string) []string {
+func dependencies(t *testing.T, pkg string, env ...string) []string {
 	t.Helper()
 	cmd := exec.Command("go", "list", "-deps", pkg)
-	cmd.Env = append(cmd.Environ(), "CGO_ENABLED=0")
+	cmd.Env = append(append(cmd.Environ(), "CGO_ENABLED=0"), env...)
 	out, err := cmd.Output()
 	if err != nil {
 		t.Fatal(err)
@@ -51,6 +52,18 @@ func TestTheVerifierContainsNothingForbidden(t *testing.T) {
 		}
 		if strings.Contains(strings.SplitN(dep, "/", 2)[0], ".") && !isAllowed(dep) {
 			t.Errorf("depends on %s, which is not on the list", dep)
+		}
+	}
+}
+
+func TestTheVerifierOfThePageSpeaksToNobody(t *testing.T) {
+	deps := dependencies(t, "./wasm", "GOOS=js", "GOARCH=wasm")
+	if len(deps) < 50 {
+		t.Fatalf("got %d packages, want a whole program", len(deps))
+	}
+	for _, dep := range deps {
+		if strings.HasPrefix(dep, "net/http") || dep == "os/exec" || dep == "holdfast/verify/channel" {
+			t.Errorf("depends on %s", dep)
 		}
 	}
 }

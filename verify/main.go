@@ -24,6 +24,8 @@ const usage = `usage: verify COMMAND [flags] ...
   verify document FILE       check an attestation document
   verify evidence DIR        check again what live stored in a folder
   verify release URL FILE    check an enclave, then give it a key file
+  verify build               rebuild an image from source, compare with PCRS.md
+  verify history [DIR]       check that PCRS.md was only ever added to
   verify policy FILE         check an AWS KMS key policy
   verify policy generate     write one from PCRS.md
 
@@ -53,8 +55,10 @@ func main() {
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	commands := map[string]func(context.Context, *terminal, []string) error{
 		"live":     runLive,
+		"build":    runBuild,
 		"document": runDocument,
 		"evidence": runEvidence,
+		"history":  runHistory,
 		"release":  runRelease,
 		"policy":   runPolicy,
 	}

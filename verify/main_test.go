@@ -3,12 +3,14 @@ package main
 import (
 	"context"
 	"crypto/sha256"
+	"crypto/sha512"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/pem"
 	"fmt"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -27,12 +29,40 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"verify": main})
+	testscript.Main(m, map[string]func(){"verify": main, "image": standIn})
+}
+
+// standIn is a program image that "builds" image/content of a checkout, with
+// two measurements of its first line.
+func standIn() {
+	args := os.Args[1:]
+	fail := func(err error) {
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "image:", err)
+			os.Exit(1)
+		}
+	}
+	if len(args) == 6 && slices.Equal([]string{args[0], args[1], args[3], args[4]}, []string{"build", "-C", "-unpublished", "-o"}) {
+		content, err := os.ReadFile(filepath.Join(args[2], "image", "content"))
+		fail(err)
+		fail(os.WriteFile(args[5], append([]byte(".eif\x00\x04\x00\x00"), content...), 0o644))
+		fmt.Println("built")
+		return
+	}
+	if len(args) != 2 || args[0] != "measure" {
+		fail(fmt.Errorf("unexpected arguments %q", args))
+	}
+	data, err := os.ReadFile(args[1])
+	fail(err)
+	first, _, _ := strings.Cut(string(data), "\n")
+	fmt.Printf(`{"Measurements": {"HashAlgorithm": "Sha384 { ... }", "PCR0": "%x", "PCR1": "%x", "PCR2": "%x"}}`+"\n",
+		sha512.Sum384(data), sha512.Sum384([]byte(first)), sha512.Sum384([]byte("fixed")))
 }
 
 // TestScripts runs testdata/script. A script starts an enclave with
-// "enclave KIND [NAME]", which sets $URL and writes PCRS.md, root.pem and
-// $ROOT_SHA256 for it. "released" checks what the enclave was given.
+// "enclave KIND", which sets $URL and writes PCRS.md, root.pem and $ROOT_SHA256
+// for it. "released" checks what the enclave was given, "await" waits for it,
+// "restart" gives the enclave new keys, and "revive" its old ones back.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
@@ -40,8 +70,12 @@ func TestScripts(t *testing.T) {
 		RequireUniqueNames:  true,
 		Setup:               setUp,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"await":    awaitReleased,
+			"publish":  publishContent,
 			"enclave":  startEnclave,
 			"released": checkReleased,
+			"restart":  restartEnclave,
+			"revive":   reviveEnclave,
 			"status":   checkStatus,
 		},
 	})
@@ -55,7 +89,16 @@ func setUp(env *testscript.Env) error {
 		return err
 	}
 	env.Setenv("VECTORS", vectors)
+	// Scripts that build share what is built already.
+	for _, name := range []string{"GOCACHE", "GOMODCACHE"} {
+		value, err := exec.Command("go", "env", name).Output()
+		if err != nil {
+			return err
+		}
+		env.Setenv(name, strings.TrimSpace(string(value)))
+	}
 	env.Values[enclaveKey{}] = new(*enclavetest.Enclave)
+	env.Values[reviveKey{}] = new(func())
 	raw, err := os.ReadFile(filepath.Join(vectors, "marlin1.bin"))
 	if err != nil {
 		return err
@@ -166,6 +209,48 @@ func checkReleased(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
+// publishContent writes a PCRS.md that lists, as a version, what the stand-in
+// for image builds from a file; with a third argument it is signed.
+func publishContent(ts *testscript.TestScript, _ bool, args []string) {
+	content := ts.ReadFile(args[1])
+	data := append([]byte(".eif\x00\x04\x00\x00"), content...)
+	first, _, _ := strings.Cut(string(data), "\n")
+	img := pcrs.Image{
+		Architecture: pcrs.X8664, EIF: sha512.Sum384(data), Size: int64(len(data)),
+		PCR0: sha512.Sum384(data), PCR1: sha512.Sum384([]byte(first)), PCR2: sha512.Sum384([]byte("fixed")),
+	}
+	if len(args) > 2 {
+		img.PCR8 = pcrs.PCR{8}
+	}
+	f, err := (&pcrs.File{}).WithImage(args[0], img)
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs("PCRS.md"), f.Bytes(), 0o644))
+}
+
+// awaitReleased waits until the enclave was given its keys.
+func awaitReleased(ts *testscript.TestScript, _ bool, _ []string) {
+	for range 600 {
+		if (*ts.Value(enclaveKey{}).(**enclavetest.Enclave)).Released() != nil {
+			return
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	ts.Fatalf("the enclave was given nothing in 30 s")
+}
+
+// reviveKey finds the way back to the enclave's life before its restart.
+type reviveKey struct{}
+
+func restartEnclave(ts *testscript.TestScript, _ bool, _ []string) {
+	revive, err := (*ts.Value(enclaveKey{}).(**enclavetest.Enclave)).Restart()
+	ts.Check(err)
+	*ts.Value(reviveKey{}).(*func()) = revive
+}
+
+func reviveEnclave(ts *testscript.TestScript, _ bool, _ []string) {
+	(*ts.Value(reviveKey{}).(*func()))()
+}
+
 // checkStatus runs a command and compares its exit status.
 func checkStatus(ts *testscript.TestScript, _ bool, args []string) {
 	err := ts.Exec(args[1], args[2:]...)
@@ -186,7 +271,7 @@ func TestNoCommandIsAUsageError(t *testing.T) {
 }
 
 func TestEveryCommandExplainsItself(t *testing.T) {
-	for _, name := range []string{"live", "document", "evidence", "release", "policy"} {
+	for _, name := range []string{"live", "document", "evidence", "release", "policy", "build", "history"} {
 		var out, err strings.Builder
 		if got := run(t.Context(), []string{name, "--help"}, &out, &err); got != 0 || err.Len() != 0 {
 			t.Errorf("%s: got status %d, stderr %q", name, got, err.String())

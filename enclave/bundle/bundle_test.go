@@ -5,12 +5,11 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"math"
-	"reflect"
 	"strings"
 	"testing"
 
 	"holdfast/enclave/bundle"
+	"holdfast/enclave/ethereum/network"
 	"holdfast/enclave/secret"
 )
 
@@ -37,8 +36,8 @@ func TestAFileThatNamesItsNetworkIsRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got.Network.Name != "hoodi" || got.Network.GenesisForkVersion != [4]byte{0x10, 0, 9, 0x10} {
-		t.Errorf("got %+v", got.Network)
+	if want, _ := network.ByName("hoodi"); got.Settings.Network != want {
+		t.Errorf("got %+v, want %+v", got.Settings.Network, want)
 	}
 	if len(got.Validators) != 2 {
 		t.Fatalf("got %d validators, want 2", len(got.Validators))
@@ -59,16 +58,18 @@ func TestAFileThatDescribesItsNetworkIsRead(t *testing.T) {
 	if _, err := hex.Decode(root[:], []byte("4b363db94e286120d76eb905340fdd4e54bfe9f06bf33ff6cf5ad27f511bfe95")); err != nil {
 		t.Fatal(err)
 	}
-	want := bundle.Network{
-		Name: "devnet-7", GenesisTime: 1700000000, GenesisForkVersion: [4]byte{0x20, 0, 0, 0x89},
-		GenesisValidatorsRoot: root, SecondsPerSlot: 6, SlotsPerEpoch: 8, SyncCommitteeSize: 32, MaxCommitteesPerSlot: 4,
-		Forks: []bundle.Fork{
-			{Name: "altair", Version: [4]byte{0x20, 0, 0, 0x90}},
-			{Name: "bellatrix", Version: [4]byte{0x20, 0, 0, 0x91}, Epoch: math.MaxUint64},
-		},
+	want := network.Network{
+		Name: "devnet-7", GenesisTime: 1700000000, GenesisValidatorsRoot: root,
+		SecondsPerSlot: 6, SlotsPerEpoch: 8, SyncCommitteeSize: 32, MaxCommitteesPerSlot: 4,
 	}
-	if !reflect.DeepEqual(got.Network, want) {
-		t.Errorf("got %+v, want %+v", got.Network, want)
+	for f := range want.Forks {
+		want.Forks[f].Epoch = network.FarFuture
+	}
+	want.Forks[network.Phase0] = network.Activation{Version: network.Version{0x20, 0, 0, 0x89}}
+	want.Forks[network.Altair] = network.Activation{Version: network.Version{0x20, 0, 0, 0x90}}
+	want.Forks[network.Bellatrix].Version = network.Version{0x20, 0, 0, 0x91}
+	if got.Settings.Network != want {
+		t.Errorf("got %+v, want %+v", got.Settings.Network, want)
 	}
 }
 
@@ -83,7 +84,7 @@ func TestAMisshapenFileIsRefused(t *testing.T) {
 		"trailing NUL":        {good + "\x00", "after the end"},
 		"byte order mark":     {"\ufeff" + good, `want '{'`},
 		"no version":          {`{"network":` + hoodi + `,"validators":` + one + `}`, `"version" is missing`},
-		"no network":          {`{"version":1,"validators":` + one + `}`, `"network" is missing`},
+		"no network":          {`{"version":1,"validators":` + one + `}`, `one of fields "configuration" and "network"`},
 		"no validators":       {`{"version":1,"network":` + hoodi + `}`, `"validators" is missing`},
 		"later version":       {strings.Replace(good, `"version":1`, `"version":2`, 1), "version: got 2, want 1"},
 		"version as text":     {strings.Replace(good, `"version":1`, `"version":"1"`, 1), "unsigned integer"},
@@ -97,8 +98,12 @@ func TestAMisshapenFileIsRefused(t *testing.T) {
 		"field twice":         {strings.Replace(good, `"version":1`, `"version":1,"version":1`, 1), `"version" comes twice`},
 		"null":                {file("null", one), `network: want '{'`},
 		"comma at the end":    {strings.Replace(good, "}]}", "},]}", 1), `want '{'`},
+		"both forms":          {strings.Replace(good, `"version":1`, `"version":1,"configuration":`+configuration, 1), `one of fields "configuration" and "network"`},
 		"no comma":            {file(hoodi, strings.Replace(one, "}]", "}{}]", 1)), `want ','`},
 		"no name":             {file("{}", one), `"name" is missing`},
+		"unknown fork":        {file(`{"name":"mainnet","forks":[{"name":"osaka","version":"0x00000009","epoch":1}]}`, one), `does not know fork "osaka"`},
+		"unsound network":     {file(strings.Replace(custom, `"slots_per_epoch": 8`, `"slots_per_epoch": 0`, 1), one), "slots per epoch is 0"},
+		"token without use":   {strings.Replace(good, `"version":1`, `"version":1,"keymanager_token":"`+strings.Repeat("t", 32)+`"`, 1), "it is off"},
 		"empty name":          {file(`{"name":""}`, one), "1 to 32 characters"},
 		"long name":           {file(`{"name":"`+strings.Repeat("a", 33)+`"}`, one), "1 to 32 characters"},
 		"upper-case name":     {file(`{"name":"Hoodi"}`, one), "1 to 32 characters"},
@@ -109,7 +114,7 @@ func TestAMisshapenFileIsRefused(t *testing.T) {
 		"fork without epoch":  {file(`{"name":"x","forks":[{"name":"a","version":"0x00000000"}]}`, one), `"epoch" is missing`},
 		"too many forks":      {file(`{"name":"x","forks":[`+repeat(33, func(i int) string { return fmt.Sprintf(`{"name":"f%d","version":"0x00000000","epoch":1}`, i) })+`]}`, one), "more than 32"},
 		"no keys":             {file(hoodi, "[]"), "validators: got none"},
-		"key missing":         {file(hoodi, "[{}]"), `number 1: field "secret_key" is missing`},
+		"key missing":         {file(hoodi, "[{}]"), `number 1: want one of fields "secret_key" and "keystore"`},
 		"key unprefixed":      {file(hoodi, `[{"secret_key":"`+key(1)[2:]+`"}]`), "0x and 64"},
 		"key too short":       {file(hoodi, `[{"secret_key":"`+key(1)[:65]+`"}]`), "0x and 64"},
 		"key too long":        {file(hoodi, `[{"secret_key":"`+key(1)+`0"}]`), "0x and 64"},
@@ -117,9 +122,8 @@ func TestAMisshapenFileIsRefused(t *testing.T) {
 		"key in upper case":   {file(hoodi, `[{"secret_key":"`+key(1)[:65]+`A"}]`), "0x and 64"},
 		"key as number":       {file(hoodi, `[{"secret_key":1}]`), `secret_key: want '"'`},
 		"key unterminated":    {file(hoodi, `[{"secret_key":"`+key(1)), "without escapes"},
-		"key twice":           {file(hoodi, `[`+one[1:len(one)-1]+`,`+one[1:]), "number 2 has the key of number 1"},
-		"too many keys":       {file(hoodi, `[`+repeat(1001, validator)+`]`), "more than 1000"},
-		"too large":           {good + strings.Repeat(" ", bundle.MaxSize), "at most 1048576"},
+		"too many keys":       {file(hoodi, `[`+repeat(bundle.MaxValidators+1, validator)+`]`), "more than 16384"},
+		"too large":           {good + strings.Repeat(" ", bundle.MaxSize), "at most 8388608"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -159,7 +163,11 @@ func TestNoErrorAndNoPrintShowsAKey(t *testing.T) {
 		file(hoodi, `[{"secret_key":"`+planted+`"}]`),
 		file(hoodi, `[{"0x`+planted+`":"secret_key"}]`),
 		file(hoodi, `["0x`+planted+`"]`),
-		file(hoodi, `[{"secret_key":"0x`+planted+`"},{"secret_key":"0x`+planted+`"}]`),
+		file(hoodi, `[{"secret_key":"0x`+planted+`","password":"`+planted+`"}]`),
+		file(hoodi, `[{"keystore":{"`+planted+`"},"password":"`+planted+`"}]`),
+		file(hoodi, `[{"secret_key":"0x`+planted+`","public_key":"0x`+planted+`"}]`),
+		strings.Replace(file(hoodi, one), `"version":1`, `"version":1,"keymanager_token":"`+planted+`"`, 1),
+		strings.Replace(configured(configuration), `"vc-1"`, `"vc-1","types":["`+planted+`"]`, 1),
 		file(`{"name":"0x`+planted+`"}`, one),
 		file(`{"name":"x","slots_per_epoch":"0x`+planted+`"}`, one),
 		planted,
@@ -187,8 +195,8 @@ func TestABundleKeepsNoPartOfTheFileAndCanBeWiped(t *testing.T) {
 		t.Fatal(err)
 	}
 	clear(data)
-	if got.Network.Name != "devnet-7" || got.Network.Forks[1].Name != "bellatrix" {
-		t.Errorf("got %+v after the file was wiped", got.Network)
+	if got.Settings.Network.Name != "devnet-7" {
+		t.Errorf("got %+v after the file was wiped", got.Settings.Network)
 	}
 	revealed := got.Validators[0].SecretKey.Reveal()
 	if revealed[31] != 1 {
@@ -201,7 +209,10 @@ func TestABundleKeepsNoPartOfTheFileAndCanBeWiped(t *testing.T) {
 }
 
 func FuzzParse(f *testing.F) {
-	for _, seed := range []string{file(hoodi, one), file(custom, one), file("{}", "[]"), "", `{"version":1}`, `{"version":1,"version":1}`} {
+	for _, seed := range []string{
+		file(hoodi, one), file(custom, one), file("{}", "[]"), "", `{"version":1}`, `{"version":1,"version":1}`,
+		whole, `{"version":1,"configuration":` + configuration + `,"validators":` + one + `}`,
+	} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -215,21 +226,28 @@ func FuzzParse(f *testing.F) {
 		// Whatever is accepted is JSON to everybody else, and names what was read.
 		var loose struct {
 			Version    int
-			Network    struct{ Name string }
+			Token      string `json:"keymanager_token"`
 			Validators []struct {
 				SecretKey string `json:"secret_key"`
+				Password  string
+				Keystore  json.RawMessage
 			}
 		}
 		if err := json.Unmarshal(data, &loose); err != nil {
 			t.Fatalf("%s: %v", data, err)
 		}
-		if loose.Version != bundle.Version || loose.Network.Name != got.Network.Name || len(loose.Validators) != len(got.Validators) {
+		if loose.Version != bundle.Version || loose.Token != string(got.Token.Reveal()) || len(loose.Validators) != len(got.Validators) {
 			t.Fatalf("got %+v, another reader %+v", got, loose)
 		}
 		for i, v := range got.Validators {
-			if want := "0x" + hex.EncodeToString(v.SecretKey.Reveal()); loose.Validators[i].SecretKey != want {
+			bare := strings.TrimPrefix(loose.Validators[i].SecretKey, "0x")
+			if bare != hex.EncodeToString(v.SecretKey.Reveal()) || loose.Validators[i].Password != string(v.Password.Reveal()) ||
+				string(loose.Validators[i].Keystore) != string(v.Keystore) {
 				t.Fatalf("validator %d differs", i)
 			}
+		}
+		if err := got.Settings.Network.Validate(); err != nil {
+			t.Fatal(err)
 		}
 	})
 }

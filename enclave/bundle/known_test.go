@@ -9,15 +9,16 @@ import (
 	"testing"
 
 	"holdfast/enclave/bundle"
+	"holdfast/enclave/ethereum/network"
 )
 
-func parseNetwork(t *testing.T, network string) (bundle.Network, error) {
+func parseNetwork(t *testing.T, description string) (network.Network, error) {
 	t.Helper()
-	got, err := bundle.Parse([]byte(file(network, one)))
+	got, err := bundle.Parse([]byte(file(description, one)))
 	if err != nil {
-		return bundle.Network{}, err
+		return network.Network{}, err
 	}
-	return got.Network, nil
+	return got.Settings.Network, nil
 }
 
 // forkDigest is the first 4 bytes of the root of ForkData, which peers on a
@@ -39,25 +40,28 @@ func TestKnownNetworksAreThePublicOnes(t *testing.T) {
 		times   map[string]uint64
 	}{
 		"mainnet": {"b5303f2a afcaaba0 4a26c58b bba4da96 6a95a1a9 ad532ceb 82fae541", map[string]uint64{
-			"altair": 1635332183, "bellatrix": 1662464087, "capella": 1681338455, "deneb": 1710338135, "electra": 1746612311, "fulu": 1764798551}},
+			"ALTAIR": 1635332183, "BELLATRIX": 1662464087, "CAPELLA": 1681338455, "DENEB": 1710338135, "ELECTRA": 1746612311, "FULU": 1764798551}},
 		"sepolia": {"a8fee8ee 60725ca1 36fa5013 47eb72b3 d31f6191 14045b5a f52c1527 e7626d6f", map[string]uint64{
-			"capella": 1677557088, "deneb": 1706655072, "electra": 1741159776, "fulu": 1760427360, "gloas": 1791294816}},
+			"CAPELLA": 1677557088, "DENEB": 1706655072, "ELECTRA": 1741159776, "FULU": 1760427360, "GLOAS": 1791294816}},
 		"holesky": {"219d34fe c4f705e4 69b7d974 17e2dad3 69ae0e99 019e21ad 32db67b6", map[string]uint64{
-			"capella": 1696000704, "deneb": 1707305664, "electra": 1740434112, "fulu": 1759308480}},
-		"hoodi": {"5df5c106 5bc37505 92579de7 72bbc370 d2f1997f 82556a32 e9730835", map[string]uint64{
-			"electra": 1742999832, "fulu": 1761677592}},
+			"CAPELLA": 1696000704, "DENEB": 1707305664, "ELECTRA": 1740434112, "FULU": 1759308480}},
+		"hoodi": {"5df5c106 5bc37505 92579de7 72bbc370 d2f1997f 82556a32 e9730835 754cbe70", map[string]uint64{
+			"ELECTRA": 1742999832, "FULU": 1761677592}},
 	}
 	for name, test := range tests {
 		n, err := parseNetwork(t, `{"name":"`+name+`"}`)
 		if err != nil {
 			t.Fatal(err)
 		}
-		digests := []string{forkDigest(n.GenesisForkVersion, n.GenesisValidatorsRoot)}
-		for _, f := range n.Forks {
+		var digests []string
+		for i, f := range n.Forks {
+			if f.Epoch == network.FarFuture {
+				continue
+			}
 			digests = append(digests, forkDigest(f.Version, n.GenesisValidatorsRoot))
 			at := n.GenesisTime + f.Epoch*n.SlotsPerEpoch*n.SecondsPerSlot
-			if want, ok := test.times[f.Name]; ok && at != want {
-				t.Errorf("%s: %s comes at %d, want %d", name, f.Name, at, want)
+			if want, ok := test.times[network.Fork(i).String()]; ok && at != want {
+				t.Errorf("%s: %v comes at %d, want %d", name, network.Fork(i), at, want)
 			}
 		}
 		if got := strings.Join(digests, " "); got != test.digests {
@@ -70,15 +74,17 @@ func TestKnownNetworksAreThePublicOnes(t *testing.T) {
 }
 
 // describe writes every field of a network.
-func describe(n bundle.Network) map[string]string {
+func describe(n network.Network) map[string]string {
 	var forks []string
-	for _, f := range n.Forks {
-		forks = append(forks, fmt.Sprintf(`{"name":%q,"version":"%#x","epoch":%d}`, f.Name, f.Version, f.Epoch))
+	for i, f := range n.Forks[1:] {
+		if f.Version != (network.Version{}) {
+			forks = append(forks, fmt.Sprintf(`{"name":%q,"version":"%v","epoch":%d}`, strings.ToLower(network.Fork(i+1).String()), f.Version, f.Epoch))
+		}
 	}
 	return map[string]string{
 		"name":                    fmt.Sprintf("%q", n.Name),
 		"genesis_time":            fmt.Sprint(n.GenesisTime),
-		"genesis_fork_version":    fmt.Sprintf(`"%#x"`, n.GenesisForkVersion),
+		"genesis_fork_version":    fmt.Sprintf(`"%v"`, n.GenesisForkVersion()),
 		"genesis_validators_root": fmt.Sprintf(`"%#x"`, n.GenesisValidatorsRoot),
 		"seconds_per_slot":        fmt.Sprint(n.SecondsPerSlot),
 		"slots_per_epoch":         fmt.Sprint(n.SlotsPerEpoch),
@@ -126,15 +132,27 @@ func TestAKnownNetworkMayBeDescribedButNotOtherwise(t *testing.T) {
 }
 
 func TestALaterForkMayBeAddedToAKnownNetwork(t *testing.T) {
-	got, err := parseNetwork(t, `{"name":"hoodi","forks":[{"name":"gloas","version":"0x80000910","epoch":99999}]}`)
+	got, err := parseNetwork(t, `{"name":"mainnet","forks":[{"name":"gloas","version":"0x07000000","epoch":500000}]}`)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := (bundle.Fork{Name: "gloas", Version: [4]byte{0x80, 0, 9, 0x10}, Epoch: 99999}); len(got.Forks) != 7 || got.Forks[6] != want {
-		t.Errorf("got %+v, want %+v last of 7", got.Forks, want)
+	if want := (network.Activation{Version: network.Version{7}, Epoch: 500000}); got.Forks[network.Gloas] != want {
+		t.Errorf("got %+v, want %+v", got.Forks[network.Gloas], want)
 	}
-	if again, err := parseNetwork(t, hoodi); err != nil || len(again.Forks) != 6 {
-		t.Errorf("got %d forks, %v from the name alone afterwards, want 6", len(again.Forks), err)
+	if again, err := parseNetwork(t, `{"name":"mainnet"}`); err != nil || again.Forks[network.Gloas].Epoch != network.FarFuture {
+		t.Errorf("got %+v, %v from the name alone afterwards", again.Forks[network.Gloas], err)
+	}
+	if _, err := parseNetwork(t, `{"name":"mainnet","forks":[{"name":"gloas","version":"0x07000000","epoch":5}]}`); err == nil || !strings.Contains(err.Error(), "before FULU") {
+		t.Errorf("a fork out of order: got %v", err)
+	}
+}
+
+func TestEveryNetworkOfTheSignerIsKnownByName(t *testing.T) {
+	for _, name := range network.Names() {
+		want, _ := network.ByName(name)
+		if got, err := parseNetwork(t, `{"name":"`+name+`"}`); err != nil || got != want {
+			t.Errorf("%s: got %+v, %v, want %+v", name, got, err, want)
+		}
 	}
 }
 

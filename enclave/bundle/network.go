@@ -2,56 +2,49 @@ package bundle
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
+
+	"holdfast/enclave/ethereum/network"
 )
 
-// A Network is the chain that the enclave serves, described in full.
-type Network struct {
-	Name                  string // 1 to 32 of a-z, 0-9 and -
-	GenesisTime           uint64 // seconds since 1970
-	GenesisForkVersion    [4]byte
-	GenesisValidatorsRoot [32]byte
-	SecondsPerSlot        uint64
-	SlotsPerEpoch         uint64
-	SyncCommitteeSize     uint64
-	MaxCommitteesPerSlot  uint64
-	Forks                 []Fork // those after genesis
-}
-
-// A Fork is a scheduled change of the consensus rules.
-type Fork struct {
-	Name    string // in lower case, as "altair"
-	Version [4]byte
-	Epoch   uint64
-}
-
 const (
-	maxNameSize = 32
-	maxForks    = 32
+	maxNameSize   = 32
+	maxForks      = 32
+	maxConfigSize = 64 << 10 // a published config.yaml has some 10 kB
 )
 
 // description is a network as a file describes it. A nil field was not given.
 type description struct {
 	name                  string
+	config                []byte // the text of a config.yaml
 	genesisTime           *uint64
-	genesisForkVersion    *[4]byte
+	genesisForkVersion    *network.Version
 	genesisValidatorsRoot *[32]byte
 	secondsPerSlot        *uint64
 	slotsPerEpoch         *uint64
 	syncCommitteeSize     *uint64
 	maxCommitteesPerSlot  *uint64
-	forks                 []Fork
+	forks                 []fork
 }
 
-func (r *reader) network(n *Network) error {
+// A fork is one after genesis, named in lower case.
+type fork struct {
+	name string
+	network.Activation
+}
+
+func (r *reader) network(n *network.Network) error {
 	var d description
 	err := r.object([]field{
-		{name: "name", required: true, read: func() error { return r.name(&d.name) }},
+		{name: "name", read: func() error { return r.name(&d.name) }},
+		{name: "config", read: func() (err error) { d.config, err = r.document(maxConfigSize); return err }},
 		{name: "genesis_time", read: func() error { return r.optionalNumber(&d.genesisTime) }},
 		{name: "genesis_fork_version", read: func() error {
-			d.genesisForkVersion = new([4]byte)
+			d.genesisForkVersion = new(network.Version)
 			return r.hex(d.genesisForkVersion[:])
 		}},
 		{name: "genesis_validators_root", read: func() error {
@@ -71,33 +64,38 @@ func (r *reader) network(n *Network) error {
 }
 
 func (r *reader) fork(d *description) error {
-	var f Fork
+	var f fork
 	err := r.object([]field{
-		{name: "name", required: true, read: func() error { return r.name(&f.Name) }},
+		{name: "name", required: true, read: func() error { return r.name(&f.name) }},
 		{name: "version", required: true, read: func() error { return r.hex(f.Version[:]) }},
 		{name: "epoch", required: true, read: func() (err error) { f.Epoch, err = r.number(); return err }},
 	})
-	if err == nil && indexOfFork(d.forks, f.Name) >= 0 {
-		err = fmt.Errorf("fork %q comes twice", f.Name)
+	if err == nil && slices.ContainsFunc(d.forks, func(other fork) bool { return other.name == f.name }) {
+		err = fmt.Errorf("fork %q comes twice", f.name)
 	}
 	d.forks = append(d.forks, f)
 	return err
 }
 
-func indexOfFork(forks []Fork, name string) int {
-	return slices.IndexFunc(forks, func(f Fork) bool { return f.Name == name })
-}
-
-// resolve completes a description. Of a known network the name suffices, and
-// whatever else is given must agree with what is known; a fork may be added
-// that was scheduled after this program was written. Of any other network
-// everything must be given, of its forks as many as there are.
-func (d *description) resolve() (Network, error) {
-	n, known := knownNetwork(d.name)
-	n.Name = d.name
+// resolve makes a valid network of a description. A config.yaml says all but the
+// genesis. Of a known network the name suffices, and whatever else is given must
+// agree with what is known; a fork may be added that was scheduled after this
+// program was written. Of any other network everything must be given, of its
+// forks as many as there are.
+func (d *description) resolve() (network.Network, error) {
+	if d.config != nil {
+		return d.resolveConfig()
+	}
+	if d.name == "" {
+		return network.Network{}, errors.New(`field "name" is missing, and there is no "config" either`)
+	}
+	n, known := network.ByName(d.name)
+	if !known {
+		n = unscheduled(d.name)
+	}
 	for _, err := range []error{
 		settle("genesis_time", known, d.genesisTime, &n.GenesisTime),
-		settle("genesis_fork_version", known, d.genesisForkVersion, &n.GenesisForkVersion),
+		settle("genesis_fork_version", known, d.genesisForkVersion, &n.Forks[network.Phase0].Version),
 		settle("genesis_validators_root", known, d.genesisValidatorsRoot, &n.GenesisValidatorsRoot),
 		settle("seconds_per_slot", known, d.secondsPerSlot, &n.SecondsPerSlot),
 		settle("slots_per_epoch", known, d.slotsPerEpoch, &n.SlotsPerEpoch),
@@ -105,19 +103,64 @@ func (d *description) resolve() (Network, error) {
 		settle("max_committees_per_slot", known, d.maxCommitteesPerSlot, &n.MaxCommitteesPerSlot),
 	} {
 		if err != nil {
-			return Network{}, err
+			return network.Network{}, err
 		}
 	}
 	for _, f := range d.forks {
-		switch i := indexOfFork(n.Forks, f.Name); {
-		case i < 0:
-			n.Forks = append(n.Forks, f)
-		case n.Forks[i] != f:
-			return Network{}, fmt.Errorf("fork %q: got version %#x at epoch %d, but %s has %#x at %d",
-				f.Name, f.Version, f.Epoch, n.Name, n.Forks[i].Version, n.Forks[i].Epoch)
+		if err := schedule(&n, f); err != nil {
+			return network.Network{}, err
 		}
 	}
-	return n, nil
+	return n, n.Validate()
+}
+
+// resolveConfig reads a config.yaml, which goes with nothing but the genesis that
+// it does not say.
+func (d *description) resolveConfig() (network.Network, error) {
+	switch {
+	case d.name != "" || d.genesisForkVersion != nil || d.secondsPerSlot != nil || d.slotsPerEpoch != nil ||
+		d.syncCommitteeSize != nil || d.maxCommitteesPerSlot != nil || d.forks != nil:
+		return network.Network{}, errors.New(`"config" says everything but "genesis_time" and "genesis_validators_root", so no other field goes with it`)
+	case d.genesisTime == nil || d.genesisValidatorsRoot == nil:
+		return network.Network{}, errors.New(`"config" needs "genesis_time" and "genesis_validators_root" beside it (hint: a beacon node says both at /eth/v1/beacon/genesis)`)
+	}
+	return network.ParseConfig(d.config, network.Genesis{Time: *d.genesisTime, ValidatorsRoot: *d.genesisValidatorsRoot})
+}
+
+// unscheduled is a network of which only the name is known.
+func unscheduled(name string) network.Network {
+	n := network.Network{Name: name}
+	for f := range n.Forks {
+		if network.Fork(f) != network.Phase0 {
+			n.Forks[f].Epoch = network.FarFuture
+		}
+	}
+	return n
+}
+
+// schedule adds a fork. One that the signer does not know is an error, for it may
+// change what is signed; so is one that is known to come otherwise.
+func schedule(n *network.Network, f fork) error {
+	i, ok := forkOf(f.name)
+	if !ok {
+		return fmt.Errorf("this signer does not know fork %q", f.name)
+	}
+	if planned := n.Forks[i]; planned.Epoch != network.FarFuture && planned != f.Activation {
+		return fmt.Errorf("fork %q: got version %v at epoch %d, but %s has %v at %d",
+			f.name, f.Version, f.Epoch, n.Name, planned.Version, planned.Epoch)
+	}
+	n.Forks[i] = f.Activation
+	return nil
+}
+
+// forkOf finds a fork after genesis by its name in lower case.
+func forkOf(name string) (network.Fork, bool) {
+	for f := network.Altair; int(f) < len(network.Schedule{}); f++ {
+		if strings.ToLower(f.String()) == name {
+			return f, true
+		}
+	}
+	return 0, false
 }
 
 // settle takes over a value that was given. It must be given where the network
@@ -136,8 +179,11 @@ func settle[T comparable](name string, known bool, given, value *T) error {
 
 // show writes a number in decimal and bytes in hexadecimal digits.
 func show(value any) string {
-	if n, ok := value.(uint64); ok {
-		return strconv.FormatUint(n, 10)
+	switch v := value.(type) {
+	case uint64:
+		return strconv.FormatUint(v, 10)
+	case network.Version:
+		return v.String()
 	}
 	return fmt.Sprintf("%#x", value)
 }

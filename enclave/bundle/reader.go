@@ -3,15 +3,20 @@ package bundle
 import (
 	"bytes"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
+
+	"holdfast/enclave/ethereum/bls"
 )
 
 // A reader walks JSON (RFC 8259) as far as a bundle uses it: objects, arrays,
-// strings without escapes and unsigned integers. It hands out slices of data
-// and copies nothing. encoding/json would copy every string, take fields in any
-// case, and pass over a field that comes twice.
+// strings, unsigned integers and booleans. Strings have no escapes but where a
+// file holds another, as PEM, which needs line breaks. The reader hands out slices
+// of data where it can, and copies nothing that it does not hand out. encoding/json
+// would copy every string, take fields in any case, and pass over a field that
+// comes twice.
 type reader struct {
 	data []byte
 	at   int
@@ -205,6 +210,57 @@ func (r *reader) hex(out []byte) error {
 		return errHex(len(out)) // not err, which quotes a character
 	}
 	return nil
+}
+
+// publicKey reads a validator's public key.
+func (r *reader) publicKey(out *bls.PublicKey) error { return r.hex(out[:]) }
+
+// boolean reads true or false.
+func (r *reader) boolean(out *bool) error {
+	r.skip()
+	for _, word := range []string{"true", "false"} {
+		if bytes.HasPrefix(r.data[r.at:], []byte(word)) {
+			r.at += len(word)
+			*out = word == "true"
+			return nil
+		}
+	}
+	return fmt.Errorf("want true or false at byte %d", r.at)
+}
+
+// peek reports whether c is the next byte.
+func (r *reader) peek(c byte) bool { return r.skip() == c && r.at < len(r.data) }
+
+// value reads any value and returns its bytes, checked to be JSON but not read.
+func (r *reader) value(limit int) ([]byte, error) {
+	r.skip()
+	start := r.at
+	for depth, quoted := 0, false; r.at < len(r.data); r.at++ {
+		switch c := r.data[r.at]; {
+		case quoted && c == '\\':
+			r.at++
+		case c == '"':
+			quoted = !quoted
+		case quoted:
+		case c == '{' || c == '[':
+			depth++
+		case c == '}' || c == ']':
+			depth--
+		}
+		if depth == 0 && !quoted {
+			r.at++
+			break
+		}
+	}
+	r.at = min(r.at, len(r.data))
+	value := r.data[start:r.at]
+	if len(value) > limit {
+		return nil, fmt.Errorf("got %d bytes, want at most %d", len(value), limit)
+	}
+	if !json.Valid(value) {
+		return nil, errors.New("want JSON")
+	}
+	return value, nil
 }
 
 func errHex(size int) error {

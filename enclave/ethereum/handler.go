@@ -1,15 +1,20 @@
 package ethereum
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
+	"strconv"
 	"strings"
+	"time"
 
 	"holdfast/enclave/ethereum/bls"
+	"holdfast/enclave/ethereum/jsontree"
+	"holdfast/enclave/ethereum/signing"
 )
 
 // maxBody bounds a request. The largest real one, a full Altair block with every
@@ -20,25 +25,54 @@ const maxBody = 8 << 20
 const readAhead = 16 << 10
 
 const (
-	signPath       = "/api/v1/eth2/sign/{identifier}"
-	publicKeysPath = "/api/v1/eth2/publicKeys"
-
 	jsonType = "application/json; charset=utf-8"
 	textType = "text/plain; charset=utf-8"
 )
 
-// Register adds the service's routes to mux.
-func (s *Service) Register(mux *http.ServeMux) {
-	mux.HandleFunc("POST "+signPath, s.serveSign)
-	mux.HandleFunc(signPath, methodNotAllowed("POST"))
-	mux.HandleFunc("GET "+publicKeysPath, s.servePublicKeys)
-	mux.HandleFunc(publicKeysPath, methodNotAllowed("GET, HEAD"))
+// route is one method of one path.
+type route struct {
+	method, path string
+	serve        http.HandlerFunc
+}
+
+func (s *Service) routes() []route {
+	return []route{
+		{"POST", "/api/v1/eth2/sign/{identifier}", s.serveSign},
+		{"POST", "/api/v1/eth2/sign", s.serveBatch},
+		{"GET", "/api/v1/eth2/publicKeys", s.servePublicKeys},
+		{"GET", "/api/v1/eth2/highWatermark", s.serveHighWatermark},
+		{"GET", "/api/v1/eth2/openapi.json", serveDescription},
+		{"GET", "/healthcheck", s.serveHealth},
+		{"GET", "/reload", s.serveReloadStatus},
+		{"POST", "/reload", s.serveReload},
+		{"GET", "/metrics", s.meter.registry.ServeHTTP},
+	}
+}
+
+// Register adds the service's routes to mux, but for the key manager's.
+func (s *Service) Register(mux *http.ServeMux) { register(mux, s.routes()) }
+
+// register adds routes, and answers other methods of their paths with 405.
+func register(mux *http.ServeMux, routes []route) {
+	methods := map[string][]string{}
+	for _, r := range routes {
+		mux.HandleFunc(r.method+" "+r.path, r.serve)
+		methods[r.path] = append(methods[r.path], r.method)
+		if r.method == "GET" {
+			methods[r.path] = append(methods[r.path], "HEAD")
+		}
+	}
+	for path, allowed := range methods {
+		mux.HandleFunc(path, methodNotAllowed(strings.Join(allowed, ", ")))
+	}
 }
 
 // Handler returns a handler of the service's routes alone; other paths are 404.
-func (s *Service) Handler() http.Handler {
+func (s *Service) Handler() http.Handler { return alone(s.routes()) }
+
+func alone(routes []route) http.Handler {
 	mux := http.NewServeMux()
-	s.Register(mux)
+	register(mux, routes)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		writeError(w, http.StatusNotFound, fmt.Errorf("no such path: %.100q", r.URL.Path))
 	})
@@ -59,29 +93,51 @@ func (s *Service) servePublicKeys(w http.ResponseWriter, r *http.Request) {
 	}
 	listing := []byte("[]")
 	if signer := s.loaded.Load(); signer != nil {
-		listing = signer.listing
+		listing = signer.keys.current.Load().listing
 	}
 	w.Header().Set("Content-Type", jsonType)
-	w.Write(listing)
+	_, _ = w.Write(listing)
 }
 
 func (s *Service) serveSign(w http.ResponseWriter, r *http.Request) {
-	body, no := readBody(w, r)
+	start := time.Now()
+	signature, t, client, no := s.sign(w, r)
+	s.meter.answered(t, no, client, time.Since(start))
 	if no != nil {
-		s.answerRefusal(w, r, no)
-		return
-	}
-	signer := s.loaded.Load()
-	if signer == nil {
-		s.answerRefusal(w, r, refuse(http.StatusNotFound, "not_released", errors.New("no keys are released to this signer yet")))
-		return
-	}
-	signature, message, no := signer.sign(r.Context(), signer.client(r), r.PathValue("identifier"), body)
-	if no != nil {
-		s.answerRefusal(w, r, no, slog.String("type", string(message.Type)))
+		s.logRefusal(r.Context(), no, t, r.PathValue("identifier"))
+		writeError(w, no.status, no.err)
 		return
 	}
 	writeSignature(w, r, signature)
+}
+
+// sign reads and answers a request to sign. It returns what is known of the request
+// in any case, for logs and metrics.
+func (s *Service) sign(w http.ResponseWriter, r *http.Request) (_ bls.Signature, t signing.Type, client string, no *refusal) {
+	body, no := readBody(w, r)
+	if no != nil {
+		return bls.Signature{}, "", "", no
+	}
+	signer := s.loaded.Load()
+	if signer == nil {
+		return bls.Signature{}, "", "", refuse(http.StatusNotFound, notReleased, errNotLoaded)
+	}
+	asking := signer.Client(r)
+	message, no := signer.parseBody(body)
+	if no != nil {
+		return bls.Signature{}, message.Type, asking.Name, no
+	}
+	point := func() bls.Point { return bls.HashToPoint(message.SigningRoot) }
+	signature, no := signer.sign(r.Context(), &asking, r.PathValue("identifier"), &message, point)
+	return signature, message.Type, asking.Name, no
+}
+
+func (s *signer) parseBody(body []byte) (signing.Message, *refusal) {
+	request, err := jsontree.Parse(body)
+	if err != nil {
+		return signing.Message{}, refuse(http.StatusBadRequest, malformed, err)
+	}
+	return s.parse(&request)
 }
 
 func readBody(w http.ResponseWriter, r *http.Request) ([]byte, *refusal) {
@@ -117,7 +173,7 @@ func writeSignature(w http.ResponseWriter, r *http.Request, signature bls.Signat
 		contentType, answer = jsonType, `{"signature":"`+answer+`"}`
 	}
 	w.Header().Set("Content-Type", contentType)
-	io.WriteString(w, answer)
+	_, _ = io.WriteString(w, answer)
 }
 
 // accepts reports whether any entry of Accept is one of types. Weights are
@@ -140,9 +196,9 @@ func accepts(r *http.Request, missing bool, types ...string) bool {
 	return false
 }
 
-// answerRefusal says why there is no signature, to the client and, where an
-// operator should know, to the log.
-func (s *Service) answerRefusal(w http.ResponseWriter, r *http.Request, no *refusal, about ...slog.Attr) {
+// logRefusal tells the log why there is no signature, where an operator should
+// know loudly.
+func (s *Service) logRefusal(ctx context.Context, no *refusal, t signing.Type, identifier string) {
 	level := slog.LevelDebug
 	switch no.status {
 	case http.StatusPreconditionFailed, http.StatusForbidden:
@@ -150,13 +206,12 @@ func (s *Service) answerRefusal(w http.ResponseWriter, r *http.Request, no *refu
 	case http.StatusInternalServerError:
 		level = slog.LevelError
 	}
-	attributes := append(about,
+	s.logger.LogAttrs(ctx, level, "signing refused",
+		slog.String("type", string(t)),
 		slog.Int("status", no.status),
 		slog.String("reason", no.reason),
-		slog.String("key", fmt.Sprintf("%.100s", r.PathValue("identifier"))),
+		slog.String("key", fmt.Sprintf("%.100s", identifier)),
 		slog.Any("error", no.err))
-	s.logger.LogAttrs(r.Context(), level, "signing refused", attributes...)
-	writeError(w, no.status, no.err)
 }
 
 type errorJSON struct {
@@ -165,8 +220,18 @@ type errorJSON struct {
 }
 
 func writeError(w http.ResponseWriter, status int, err error) {
-	answer, _ := json.Marshal(errorJSON{err.Error(), status}) // a string and an int always marshal
+	writeJSON(w, status, errorJSON{err.Error(), status})
+}
+
+// writeJSON answers with a value that always encodes.
+func writeJSON(w http.ResponseWriter, status int, value any) {
+	answer, err := json.Marshal(value)
+	if err != nil {
+		status, answer = http.StatusInternalServerError, []byte(`{"error":"the answer could not be encoded","code":500}`)
+	}
 	w.Header().Set("Content-Type", jsonType)
 	w.WriteHeader(status)
-	w.Write(answer)
+	_, _ = w.Write(answer)
 }
+
+func decimal(n uint64) string { return strconv.FormatUint(n, 10) }

@@ -30,13 +30,17 @@ func (l *pipeListener) Close() error { l.closed = true; return nil }
 func TestNoMoreConnectionsAreAcceptedThanThereAreSlots(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		inner := &pipeListener{}
-		limited := limit(inner, 2)
+		limited := limit(inner, func() int { return 1 }, 1)
 		first, err := limited.Accept()
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := limited.Accept(); err != nil {
+		second, err := limited.Accept()
+		if err != nil {
 			t.Fatal(err)
+		}
+		if first.(*connection).surplus || !second.(*connection).surplus {
+			t.Error("want the second connection to be told that it is one too many")
 		}
 		third := make(chan error, 1)
 		go func() { _, err := limited.Accept(); third <- err }()
@@ -64,7 +68,7 @@ func TestNoMoreConnectionsAreAcceptedThanThereAreSlots(t *testing.T) {
 
 func TestAFailedAcceptTakesNoSlot(t *testing.T) {
 	inner := &pipeListener{fail: errors.New("too many open files")}
-	limited := limit(inner, 1)
+	limited := limit(inner, func() int { return 1 }, 0)
 	for range 3 {
 		if _, err := limited.Accept(); !errors.Is(err, inner.fail) {
 			t.Errorf("got %v, want %v", err, inner.fail)

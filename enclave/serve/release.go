@@ -2,10 +2,10 @@ package serve
 
 import (
 	"errors"
-	"io"
 	"log/slog"
 	"mime"
 	"net/http"
+	"time"
 
 	"holdfast/enclave/unseal"
 )
@@ -23,8 +23,10 @@ type releaseHandler struct {
 	log      *slog.Logger
 }
 
-// releaseType is the media type of a release.
-const releaseType = "application/octet-stream"
+const (
+	releasePath = "/release"
+	releaseType = "application/octet-stream" // its media type
+)
 
 type releaseAnswer struct {
 	PublicKeys []string `json:"public_keys"`
@@ -35,12 +37,12 @@ func (h *releaseHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		writeError(w, http.StatusUnsupportedMediaType, "want content type "+releaseType)
 		return
 	}
-	sealed, status, err := readBody(w, r)
-	if err != nil {
-		writeError(w, status, err.Error())
+	// Keystores take their time to open.
+	if err := http.NewResponseController(w).SetWriteDeadline(time.Now().Add(keysTimeout)); err != nil {
+		writeError(w, http.StatusInternalServerError, "internal error")
 		return
 	}
-	publicKeys, err := h.releaser.Release(sealed)
+	publicKeys, err := h.releaser.Release(bodyOf(r))
 	switch {
 	case errors.Is(err, unseal.ErrFilled):
 		writeError(w, http.StatusConflict, err.Error())
@@ -51,26 +53,4 @@ func (h *releaseHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.log.Info("keys were released", "count", len(publicKeys))
 		writeJSON(w, http.StatusOK, releaseAnswer{publicKeys})
 	}
-}
-
-var (
-	errReleaseTooLarge = errors.New("want a body of at most 1 MiB")
-	errReleaseCutShort = errors.New("the body was cut short")
-)
-
-// readBody reads a body of at most maxReleaseSize, or says with which status
-// to refuse it.
-func readBody(w http.ResponseWriter, r *http.Request) ([]byte, int, error) {
-	if r.ContentLength > maxReleaseSize {
-		return nil, http.StatusRequestEntityTooLarge, errReleaseTooLarge
-	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxReleaseSize))
-	var large *http.MaxBytesError
-	switch {
-	case errors.As(err, &large):
-		return nil, http.StatusRequestEntityTooLarge, errReleaseTooLarge
-	case err != nil:
-		return nil, http.StatusBadRequest, errReleaseCutShort
-	}
-	return body, http.StatusOK, nil
 }

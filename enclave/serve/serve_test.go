@@ -20,7 +20,9 @@ import (
 	"time"
 
 	"holdfast/enclave/attest"
+	"holdfast/enclave/ethereum/policy"
 	"holdfast/enclave/serve"
+	"holdfast/enclave/serve/access"
 	"holdfast/enclave/unseal"
 )
 
@@ -38,6 +40,8 @@ func (f releaserFunc) Release(sealed []byte) ([]string, error) { return f(sealed
 // running is a server on loopback and a client that trusts its key.
 type running struct {
 	url      string
+	server   *serve.Server
+	settings serve.Settings
 	identity serve.Identity
 	client   *http.Client
 	log      *lockedBuffer
@@ -71,10 +75,15 @@ func start(t *testing.T, c serve.Config) *running {
 	if r.identity, err = serve.NewIdentity(time.Now()); err != nil {
 		t.Fatal(err)
 	}
-	c.Identity = r.identity
+	if len(c.Settings.Identity.PublicKey()) == 0 {
+		c.Settings.Identity = r.identity
+	}
+	if c.Settings.Clients == nil {
+		c.Settings.Clients = anybody(t)
+	}
 	c.Log = slog.New(slog.NewTextHandler(r.log, nil))
-	if c.Attester == nil {
-		c.Attester = attesterFunc(func(_ context.Context, nonce [attest.NonceSize]byte) (attest.Evidence, error) {
+	if c.Settings.Attester == nil {
+		c.Settings.Attester = attesterFunc(func(_ context.Context, nonce [attest.NonceSize]byte) (attest.Evidence, error) {
 			return attest.Evidence{Document: nonce[:], Binding: []byte("binding")}, nil
 		})
 	}
@@ -88,6 +97,7 @@ func start(t *testing.T, c serve.Config) *running {
 	if err != nil {
 		t.Fatal(err)
 	}
+	r.server, r.settings = server, c.Settings
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -105,6 +115,20 @@ func start(t *testing.T, c serve.Config) *running {
 	return r
 }
 
+// anybody is a list of one client that everybody is.
+func anybody(t testing.TB) *access.List {
+	t.Helper()
+	list, err := access.NewList([]access.Client{{Policy: policy.Duties("any"), Any: true}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return list
+}
+
+func attested(by serve.Attester) serve.Config {
+	return serve.Config{Settings: serve.Settings{Attester: by}}
+}
+
 // verify trusts the attested key and no name.
 func (r *running) verify(state tls.ConnectionState) error {
 	if got := state.PeerCertificates[0].RawSubjectPublicKeyInfo; !bytes.Equal(got, r.identity.PublicKey()) {
@@ -118,6 +142,7 @@ type answer struct {
 	status int
 	header http.Header
 	body   string
+	closes bool // the connection
 }
 
 func (r *running) do(t *testing.T, method, path string, body io.Reader, contentType string) answer {
@@ -138,7 +163,7 @@ func (r *running) do(t *testing.T, method, path string, body io.Reader, contentT
 	if err != nil {
 		t.Fatal(err)
 	}
-	return answer{response.StatusCode, response.Header, string(raw)}
+	return answer{response.StatusCode, response.Header, string(raw), response.Close}
 }
 
 func (r *running) get(t *testing.T, path string) answer {
@@ -184,12 +209,12 @@ func TestUpcheckIsOKWithoutANewline(t *testing.T) {
 
 func TestAnAttestationCarriesTheNonceAndTheBinding(t *testing.T) {
 	var served atomic.Int32
-	r := start(t, serve.Config{Attester: attesterFunc(func(ctx context.Context, nonce [attest.NonceSize]byte) (attest.Evidence, error) {
+	r := start(t, attested(attesterFunc(func(ctx context.Context, nonce [attest.NonceSize]byte) (attest.Evidence, error) {
 		if _, ok := ctx.Deadline(); !ok {
 			t.Error("the attester has no deadline")
 		}
 		return attest.Evidence{Document: append([]byte{byte(served.Add(1))}, nonce[:]...), Binding: []byte{0xff, 0xfe}}, nil
-	})})
+	})))
 	for i, digits := range []string{nonce, strings.ToUpper(nonce), nonce} {
 		got := r.get(t, "/attestation?nonce="+digits)
 		want := `{"document":"` + base64.StdEncoding.EncodeToString(append([]byte{byte(i + 1)}, bytes.Repeat([]byte("\x01\x23\x45\x67\x89\xab\xcd\xef"), 4)...)) + `","binding":"//4="}`
@@ -203,10 +228,10 @@ func TestAnAttestationCarriesTheNonceAndTheBinding(t *testing.T) {
 }
 
 func TestAQueryOfAnythingButANonceIs400(t *testing.T) {
-	r := start(t, serve.Config{Attester: attesterFunc(func(context.Context, [attest.NonceSize]byte) (attest.Evidence, error) {
+	r := start(t, attested(attesterFunc(func(context.Context, [attest.NonceSize]byte) (attest.Evidence, error) {
 		t.Error("the attester was asked")
 		return attest.Evidence{}, nil
-	})})
+	})))
 	for _, query := range []string{
 		"", "?", "?nonce", "?nonce=", "?nonce=" + nonce[:62], "?nonce=" + nonce[:63], "?nonce=" + nonce + "0", "?nonce=" + nonce + "00",
 		"?nonce=" + nonce[:63] + "g", "?nonce=0x" + nonce, "?nonce=0x" + nonce[:62], "?Nonce=" + nonce, "?nonce=" + nonce + "&nonce=" + nonce,
@@ -217,9 +242,9 @@ func TestAQueryOfAnythingButANonceIs400(t *testing.T) {
 }
 
 func TestAModuleThatFailsIs500AndSaysNothingOfIt(t *testing.T) {
-	r := start(t, serve.Config{Attester: attesterFunc(func(context.Context, [attest.NonceSize]byte) (attest.Evidence, error) {
+	r := start(t, attested(attesterFunc(func(context.Context, [attest.NonceSize]byte) (attest.Evidence, error) {
 		return attest.Evidence{}, errors.New("ioctl: broken pipe")
-	})})
+	})))
 	got := r.get(t, "/attestation?nonce="+nonce)
 	assertError(t, got, 500, "made no document")
 	if strings.Contains(got.body, "ioctl") || !strings.Contains(r.log.String(), "ioctl: broken pipe") {
@@ -228,9 +253,9 @@ func TestAModuleThatFailsIs500AndSaysNothingOfIt(t *testing.T) {
 }
 
 func TestAModuleThatIsSlowIs503(t *testing.T) {
-	r := start(t, serve.Config{Attester: attesterFunc(func(context.Context, [attest.NonceSize]byte) (attest.Evidence, error) {
+	r := start(t, attested(attesterFunc(func(context.Context, [attest.NonceSize]byte) (attest.Evidence, error) {
 		return attest.Evidence{}, fmt.Errorf("nsm: %w", context.DeadlineExceeded)
-	})})
+	})))
 	got := r.get(t, "/attestation?nonce="+nonce)
 	assertError(t, got, 503, "busy")
 	if got.header.Get("Retry-After") != "1" {
@@ -241,11 +266,11 @@ func TestAModuleThatIsSlowIs503(t *testing.T) {
 func TestAttestationsBeyondTheBoundAreTurnedAway(t *testing.T) {
 	const bound = 16
 	entered, release := make(chan struct{}, bound), make(chan struct{})
-	r := start(t, serve.Config{Attester: attesterFunc(func(context.Context, [attest.NonceSize]byte) (attest.Evidence, error) {
+	r := start(t, attested(attesterFunc(func(context.Context, [attest.NonceSize]byte) (attest.Evidence, error) {
 		entered <- struct{}{}
 		<-release
 		return attest.Evidence{}, nil
-	})})
+	})))
 	var group sync.WaitGroup
 	for range bound {
 		group.Go(func() {
@@ -271,7 +296,7 @@ func TestAReleaseIsHandedOnWhole(t *testing.T) {
 	if got.status != 200 || got.body != `{"public_keys":["sealed"]}` || got.header.Get("Cache-Control") != "no-store" {
 		t.Errorf("got %+v", got)
 	}
-	largest := bytes.Repeat([]byte{'x'}, 1<<20)
+	largest := bytes.Repeat([]byte{'x'}, 8<<20)
 	if got := r.release(t, bytes.NewReader(largest)); got.status != 200 || len(got.body) < len(largest) {
 		t.Errorf("got %d and %d bytes for the largest release", got.status, len(got.body))
 	}
@@ -285,10 +310,10 @@ func TestAReleaseTooLargeIs413(t *testing.T) {
 		t.Error("the releaser was asked")
 		return nil, nil
 	})})
-	large := make([]byte, 1<<20+1)
-	assertError(t, r.release(t, bytes.NewReader(large)), 413, "at most 1 MiB")
+	large := make([]byte, 8<<20+1)
+	assertError(t, r.release(t, bytes.NewReader(large)), 413, "at most 8 MiB")
 	// A reader of no known length is sent in chunks.
-	assertError(t, r.release(t, io.MultiReader(bytes.NewReader(large))), 413, "at most 1 MiB")
+	assertError(t, r.release(t, io.MultiReader(bytes.NewReader(large))), 413, "at most 8 MiB")
 }
 
 func TestARefusedReleaseSaysWhy(t *testing.T) {
@@ -312,7 +337,7 @@ func TestAReleaseOfAnotherTypeIs415(t *testing.T) {
 	}
 }
 
-func TestTheSignerGetsItsPathsAndNoOthers(t *testing.T) {
+func TestTheSignerGetsEveryPathThatIsNobodyElses(t *testing.T) {
 	r := start(t, serve.Config{Signer: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		_, _ = fmt.Fprintf(w, "%s %s %d %v", r.Method, r.URL.Path, len(body), err != nil)
@@ -323,12 +348,13 @@ func TestTheSignerGetsItsPathsAndNoOthers(t *testing.T) {
 			t.Errorf("got %+v", got)
 		}
 	}
-	tooLarge := r.do(t, "POST", "/api/v1/eth2/sign/0xab", bytes.NewReader(make([]byte, 8<<20+1)), "")
-	if !strings.HasSuffix(tooLarge.body, fmt.Sprintf("%d true", 8<<20)) {
-		t.Errorf("got %q for a body beyond the bound", tooLarge.body)
+	assertError(t, r.do(t, "POST", "/api/v1/eth2/sign/0xab", bytes.NewReader(make([]byte, 8<<20+1)), ""), 413, "at most 8 MiB")
+	// What is nobody else's is the signer's too, and not what another lies under.
+	if got := r.get(t, "/reload"); got.body != "GET /reload 0 false" {
+		t.Errorf("got %+v", got)
 	}
-	for _, path := range []string{"/", "/upcheck/", "/attestation/x", "/api/v1/eth1/publicKeys", "/reload", "/debug/pprof/"} {
-		assertError(t, r.get(t, path), 404, "no such path")
+	if got := r.get(t, "/upcheck/"); got.body != "GET /upcheck/ 0 false" {
+		t.Errorf("got %+v", got)
 	}
 }
 
@@ -367,13 +393,15 @@ func TestAnIncompleteConfigurationIsRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	whole := serve.Config{identity, attesterFunc(nil), releaserFunc(nil), http.NotFoundHandler(), slog.New(slog.DiscardHandler)}
+	whole := complete(t, identity)
 	if _, err := serve.New(whole); err != nil {
 		t.Fatal(err)
 	}
 	for name, remove := range map[string]func(*serve.Config){
-		"identity": func(c *serve.Config) { c.Identity = serve.Identity{} },
-		"attester": func(c *serve.Config) { c.Attester = nil },
+		"identity": func(c *serve.Config) { c.Settings.Identity = serve.Identity{} },
+		"attester": func(c *serve.Config) { c.Settings.Attester = nil },
+		"clients":  func(c *serve.Config) { c.Settings.Clients = nil },
+		"limits":   func(c *serve.Config) { c.Settings.Limits.InFlight = -1 },
 		"releaser": func(c *serve.Config) { c.Releaser = nil },
 		"signer":   func(c *serve.Config) { c.Signer = nil },
 		"log":      func(c *serve.Config) { c.Log = nil },
@@ -383,6 +411,14 @@ func TestAnIncompleteConfigurationIsRefused(t *testing.T) {
 		if _, err := serve.New(c); err == nil {
 			t.Errorf("without %s: got no error", name)
 		}
+	}
+}
+
+// complete is a configuration that lacks nothing and does nothing.
+func complete(t *testing.T, identity serve.Identity) serve.Config {
+	return serve.Config{
+		Settings: serve.Settings{Identity: identity, Attester: attesterFunc(nil), Clients: anybody(t)},
+		Releaser: releaserFunc(nil), Signer: http.NotFoundHandler(), Log: slog.New(slog.DiscardHandler),
 	}
 }
 
@@ -416,7 +452,7 @@ func TestAListenerThatFailsEndsServe(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server, err := serve.New(serve.Config{identity, attesterFunc(nil), releaserFunc(nil), http.NotFoundHandler(), slog.New(slog.DiscardHandler)})
+	server, err := serve.New(complete(t, identity))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -446,18 +482,20 @@ func TestOnlyModernTLSIsSpoken(t *testing.T) {
 		client  *tls.Config
 		version uint16
 	}{
-		"1.3":           {&tls.Config{}, tls.VersionTLS13},
-		"1.2":           {&tls.Config{MaxVersion: tls.VersionTLS12}, tls.VersionTLS12},
-		"1.1":           {&tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}, 0},
-		"1.2 with CBC":  {&tls.Config{MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA}}, 0},
-		"HTTP/2 or 1.1": {&tls.Config{NextProtos: []string{"h2", "http/1.1"}}, tls.VersionTLS13},
+		"1.3":          {&tls.Config{}, tls.VersionTLS13},
+		"1.2":          {&tls.Config{MaxVersion: tls.VersionTLS12}, tls.VersionTLS12},
+		"1.1":          {&tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}, 0},
+		"1.2 with CBC": {&tls.Config{MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA}}, 0},
+		"HTTP/2":       {&tls.Config{NextProtos: []string{"h2", "http/1.1"}}, tls.VersionTLS13},
+		"HTTP/1.1":     {&tls.Config{NextProtos: []string{"http/1.1"}}, tls.VersionTLS13},
+		"HTTP/3":       {&tls.Config{NextProtos: []string{"h3"}}, 0},
 	} {
 		state, err := dial(test.client)
 		if (err == nil) != (test.version != 0) || state.Version != test.version {
 			t.Errorf("%s: got version %#x, %v, want %#x", name, state.Version, err, test.version)
 		}
-		if state.NegotiatedProtocol == "h2" {
-			t.Errorf("%s: got HTTP/2", name)
+		if want := name == "HTTP/2"; (state.NegotiatedProtocol == "h2") != want {
+			t.Errorf("%s: got protocol %q", name, state.NegotiatedProtocol)
 		}
 	}
 }

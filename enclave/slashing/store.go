@@ -2,7 +2,10 @@ package slashing
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 )
 
@@ -21,7 +24,33 @@ type Store interface {
 	Record(ctx context.Context, genesisValidatorsRoot Root, key PublicKey, duty Duty) Decision
 }
 
-var _ Store = (*Memory)(nil)
+// Archive is a Store whose history moves: it comes with a key that another signer
+// used before, and goes with one that another will use next. Neither is possible
+// while the other signer signs (EIP-3076, "Advice for complete databases").
+//
+// Import merges history, so that afterwards everything is refused that either the
+// store or the history forbids. It is all or nothing, durable when it returns nil,
+// and refuses another network's history. Export returns what the store remembers
+// of keys, or of every key if keys is nil; keys that it does not know are left out.
+type Archive interface {
+	Store
+	Import(ctx context.Context, history Interchange) error
+	Export(ctx context.Context, keys []PublicKey) (Interchange, error)
+}
+
+// Prober is a Store that can tell whether it works without being asked to record
+// anything. Probe returns what is wrong, or nil; it is called often and ends with
+// ctx.
+type Prober interface {
+	Probe(ctx context.Context) error
+}
+
+var (
+	_ Archive = (*Memory)(nil)
+	_ Prober  = (*Memory)(nil)
+)
+
+var errNotOpened = errors.New("slashing store was not opened")
 
 // Memory is a Store that forgets everything when the process ends, so it protects
 // only against what one process is asked for. The zero value answers Failed.
@@ -59,7 +88,7 @@ func (m *Memory) Record(ctx context.Context, genesisValidatorsRoot Root, key Pub
 		return Fail(err)
 	}
 	if m.keys == nil {
-		return Fail(fmt.Errorf("slashing store was not opened"))
+		return Fail(errNotOpened)
 	}
 	if genesisValidatorsRoot != m.network {
 		return deny(WrongNetwork, "genesis validators root is %#x, want %#x", genesisValidatorsRoot, m.network)
@@ -74,11 +103,10 @@ func (m *Memory) Record(ctx context.Context, genesisValidatorsRoot Root, key Pub
 	return decision
 }
 
-// Import merges an interchange's history into the store. It refuses another
-// network's, whole.
-func (m *Memory) Import(history Interchange) error {
-	if m.keys == nil {
-		return fmt.Errorf("slashing store was not opened")
+// Import implements Archive.
+func (m *Memory) Import(ctx context.Context, history Interchange) error {
+	if err := m.Probe(ctx); err != nil {
+		return err
 	}
 	if history.GenesisValidatorsRoot != m.network {
 		return fmt.Errorf("interchange is for genesis validators root %#x, want %#x", history.GenesisValidatorsRoot, m.network)
@@ -92,15 +120,31 @@ func (m *Memory) Import(history Interchange) error {
 	return nil
 }
 
-// Export returns what the store remembers, as an interchange.
-func (m *Memory) Export() Interchange {
+// Export implements Archive.
+func (m *Memory) Export(ctx context.Context, keys []PublicKey) (Interchange, error) {
+	if err := m.Probe(ctx); err != nil {
+		return Interchange{}, err
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	history := Interchange{GenesisValidatorsRoot: m.network, States: make(map[PublicKey]State, len(m.keys))}
-	for key, e := range m.keys {
-		e.mu.Lock()
-		history.States[key] = e.state
-		e.mu.Unlock()
+	if keys == nil {
+		keys = slices.Collect(maps.Keys(m.keys))
 	}
-	return history
+	history := Interchange{GenesisValidatorsRoot: m.network, States: make(map[PublicKey]State, len(keys))}
+	for _, key := range keys {
+		if e := m.keys[key]; e != nil {
+			e.mu.Lock()
+			history.States[key] = e.state
+			e.mu.Unlock()
+		}
+	}
+	return history, nil
+}
+
+// Probe implements Prober.
+func (m *Memory) Probe(ctx context.Context) error {
+	if m.keys == nil {
+		return errNotOpened
+	}
+	return ctx.Err()
 }

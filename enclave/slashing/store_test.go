@@ -17,7 +17,7 @@ func TestAnUnopenedStoreFails(t *testing.T) {
 	if d := store.Record(t.Context(), slashing.Root{}, slashing.PublicKey{}, proposal(1, 1)); d.Answer != slashing.Failed || d.Err == nil {
 		t.Errorf("got %v, %v; want a failure", d.Answer, d.Err)
 	}
-	if err := store.Import(slashing.Interchange{}); err == nil {
+	if err := store.Import(t.Context(), slashing.Interchange{}); err == nil {
 		t.Error("an unopened store imported")
 	}
 }
@@ -77,7 +77,7 @@ func TestAnExportForbidsElsewhereWhatWasSigned(t *testing.T) {
 			}
 		}
 	}
-	document, err := first.Export().MarshalJSON()
+	document, err := export(t, first).MarshalJSON()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,7 +85,7 @@ func TestAnExportForbidsElsewhereWhatWasSigned(t *testing.T) {
 	if err != nil {
 		t.Fatalf("own export: %v\n%s", err, document)
 	}
-	if err := second.Import(history); err != nil {
+	if err := second.Import(t.Context(), history); err != nil {
 		t.Fatal(err)
 	}
 	for key := range byte(5) {
@@ -107,8 +107,8 @@ func TestExportsAreOrderedByKey(t *testing.T) {
 	for _, key := range []byte{9, 3, 7} {
 		store.Record(t.Context(), chain, slashing.PublicKey{key}, proposal(1, 1))
 	}
-	first, _ := store.Export().MarshalJSON()
-	second, _ := store.Export().MarshalJSON()
+	first, _ := export(t, store).MarshalJSON()
+	second, _ := export(t, store).MarshalJSON()
 	if !bytes.Equal(first, second) {
 		t.Error("two exports differ")
 	}
@@ -129,5 +129,48 @@ func BenchmarkRecord(b *testing.B) {
 		if d := store.Record(b.Context(), chain, slashing.PublicKey{1}, vote(target-1, target, 1)); d.Answer != slashing.Allowed {
 			b.Fatal(d.Err)
 		}
+	}
+}
+
+// export returns what a store remembers of some keys, or of all.
+func export(t *testing.T, store slashing.Archive, keys ...slashing.PublicKey) slashing.Interchange {
+	t.Helper()
+	history, err := store.Export(t.Context(), keys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return history
+}
+
+func TestAnExportHasTheKeysAskedFor(t *testing.T) {
+	store := slashing.NewMemory(slashing.Root{1})
+	for n := range byte(3) {
+		if d := store.Record(t.Context(), slashing.Root{1}, slashing.PublicKey{n}, slashing.Block{Slot: uint64(n) + 1}); d.Answer != slashing.Allowed {
+			t.Fatal(d.Err)
+		}
+	}
+	if all := export(t, store); len(all.States) != 3 {
+		t.Errorf("got %d keys, want all 3", len(all.States))
+	}
+	some := export(t, store, slashing.PublicKey{1}, slashing.PublicKey{9})
+	if len(some.States) != 1 || some.States[slashing.PublicKey{1}].Block.Slot != 2 || some.GenesisValidatorsRoot != (slashing.Root{1}) {
+		t.Errorf("got %+v, want key 1 alone", some)
+	}
+	none, err := store.Export(t.Context(), []slashing.PublicKey{})
+	if err != nil || len(none.States) != 0 {
+		t.Errorf("got %+v, %v, want an empty history", none, err)
+	}
+}
+
+func TestAStoreThatWasNotOpenedSaysSo(t *testing.T) {
+	store := new(slashing.Memory)
+	if store.Probe(t.Context()) == nil {
+		t.Error("it probes well")
+	}
+	if _, err := store.Export(t.Context(), nil); err == nil {
+		t.Error("it exports")
+	}
+	if err := slashing.NewMemory(slashing.Root{1}).Probe(t.Context()); err != nil {
+		t.Error(err)
 	}
 }

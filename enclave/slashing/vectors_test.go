@@ -76,7 +76,7 @@ func TestAllInterchangeVectors(t *testing.T) {
 func (s *step) run(t *testing.T, number int, network slashing.Root, store *slashing.Memory) {
 	history, err := slashing.ReadInterchange(bytes.NewReader(s.Interchange))
 	if err == nil {
-		err = store.Import(history)
+		err = store.Import(t.Context(), history)
 	}
 	if (err == nil) != s.ShouldSucceed {
 		t.Fatalf("step %d: import: got error %v, want success %v", number, err, s.ShouldSucceed)

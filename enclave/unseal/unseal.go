@@ -24,7 +24,7 @@ const (
 	tagSize = 16
 
 	// MaxSize bounds what is sealed and how it comes, encapsulation included.
-	MaxSize = 1 << 20
+	MaxSize = 8 << 20
 )
 
 // ErrSealed is the error of what does not open: truncated, changed, or sealed

@@ -107,7 +107,7 @@ func TestNoChangedByteOpens(t *testing.T) {
 func TestASizeOutOfBoundsIsNamed(t *testing.T) {
 	key := newKey(t)
 	for _, size := range []int{0, 1, unseal.EncapsulationSize + 15, unseal.MaxSize + 1} {
-		if _, err := key.Open(make([]byte, size), info); err == nil || !strings.Contains(err.Error(), "want 1136 to 1048576") {
+		if _, err := key.Open(make([]byte, size), info); err == nil || !strings.Contains(err.Error(), "want 1136 to 8388608") {
 			t.Errorf("%d bytes: got %v", size, err)
 		}
 	}

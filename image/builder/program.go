@@ -50,11 +50,14 @@ func (b *Builder) Modules(ctx context.Context) (string, error) {
 	if _, err := b.hostGo(ctx, "mod", "download"); err != nil {
 		return "", err
 	}
-	dir, err := b.hostGo(ctx, "env", "GOMODCACHE")
-	if err != nil {
-		return "", err
-	}
-	return filepath.Join(strings.TrimSpace(dir), "cache", "download"), nil
+	dir, err := b.GoEnv(ctx, "GOMODCACHE")
+	return filepath.Join(dir, "cache", "download"), err
+}
+
+// GoEnv returns a setting of the host's go command.
+func (b *Builder) GoEnv(ctx context.Context, name string) (string, error) {
+	out, err := b.hostGo(ctx, "env", name)
+	return strings.TrimSpace(out), err
 }
 
 func (b *Builder) hostGo(ctx context.Context, args ...string) (string, error) {

@@ -35,6 +35,9 @@ import (
 //   - panic=1: after a panic, reset in one second, so that the parent sees the end and starts anew.
 //   - pci=off: there is no PCI bus; do not probe for one.
 //   - console=ttyS0: the 8250, which Nitro shows to the parent in debug mode only.
+//   - no_timer_check: do not test whether the timer interrupts in time. On a KVM, as Nitro is, the kernel
+//     leaves the test out by itself; on an emulator that has to share its processor the test can fail,
+//     and that is a panic.
 //   - random.trust_cpu=on: credit the processor's generator, as AWS does; the NSM's is credited too.
 //   - random.trust_bootloader=off: a seed from whoever loaded the kernel is mixed in, but not credited.
 //   - page_alloc.shuffle=1: shuffle the free pages at boot; the option only builds the code.
@@ -42,7 +45,7 @@ import (
 // AWS's "nomodules" is left out too: no such word exists, so the kernel passes it to /init as an
 // argument, and this kernel has no modules. So is "quiet": the messages cost less than a tenth of a
 // second, and are all there is to see of a boot that fails.
-const CommandLine = "reboot=k panic=1 pci=off console=ttyS0 " +
+const CommandLine = "reboot=k panic=1 pci=off console=ttyS0 no_timer_check " +
 	"random.trust_cpu=on random.trust_bootloader=off page_alloc.shuffle=1"
 
 //go:embed config/*.config patches/*.patch

@@ -28,8 +28,10 @@ type comparison struct {
 func comparisons() []comparison {
 	return []comparison{
 		{"eif-measure", "./image/eif", "BenchmarkMeasure", "BenchmarkSHA384"},
-		{"sign-over-handler", "./enclave/ethereum", "BenchmarkSignOverHandler", "BenchmarkSign"},
-		{"verify-document", "./verify/attestation/judgement", "BenchmarkVerifyDocument", "BenchmarkFiveP384"},
+		{"sign-over-handler", "./enclave/ethereum", "BenchmarkSignOverHandler", "BenchmarkSignBare"},
+		{"sign-over-https", "./enclave/ethereum", "BenchmarkSignOverHTTPS", "BenchmarkSignBare"},
+		{"load-10000-keys", "./enclave/ethereum", "BenchmarkLoad10000", "BenchmarkDerive10000"},
+		{"verify-document", "./verify/attestation", "BenchmarkVerifyDocument", "BenchmarkFiveP384"},
 	}
 }
 

@@ -7,14 +7,14 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
+	"holdfast/image/cache"
 	"holdfast/internal/testenv"
 )
 
-// startDemo starts the demonstration in a session and a temporary directory of its own.
+// startDemo starts the demonstration in a temporary directory of its own.
 func startDemo(t *testing.T) (cmd *exec.Cmd, out *console, tmp string) {
 	t.Helper()
 	tmp = t.TempDir()
@@ -22,7 +22,6 @@ func startDemo(t *testing.T) (cmd *exec.Cmd, out *console, tmp string) {
 	cmd = exec.Command(filepath.Join(testenv.Need(t, "HOLDFAST_BIN"), "demo"))
 	cmd.Env = append(os.Environ(), "TMPDIR="+tmp)
 	cmd.Stdout, cmd.Stderr = out, out
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -39,7 +38,7 @@ func TestTheDemonstrationShowsTheWholeJob(t *testing.T) {
 			t.Errorf("the output does not say %q:\n%s", want, out)
 		}
 	}
-	nothingLeft(t, cmd.Process.Pid, tmp)
+	nothingLeft(t, tmp)
 }
 
 func TestInterruptingTheDemonstrationLeavesNothing(t *testing.T) {
@@ -60,18 +59,80 @@ func TestInterruptingTheDemonstrationLeavesNothing(t *testing.T) {
 			if !strings.Contains(out.String(), "interrupted") {
 				t.Errorf("the interruption is not said:\n%s", out)
 			}
-			nothingLeft(t, cmd.Process.Pid, tmp)
+			nothingLeft(t, tmp)
 		})
 	}
 }
 
-// nothingLeft checks that no process of a session and no file in its temporary directory remains. The
-// kernel may take a moment to bury the last process of a namespace.
-func nothingLeft(t *testing.T, session int, tmp string) {
+func TestTwoDemonstrationsAtOnceDoNotDisturbEachOther(t *testing.T) {
+	first, out1, _ := startDemo(t)
+	second, out2, _ := startDemo(t)
+	for _, run := range []struct {
+		cmd *exec.Cmd
+		out *console
+	}{{first, out1}, {second, out2}} {
+		if err := run.cmd.Wait(); err != nil {
+			t.Errorf("%v\n%s", err, run.out)
+		}
+	}
+}
+
+func TestInterruptingABuildLeavesNothing(t *testing.T) {
+	for _, after := range []string{"unpack", "toolchain: ", "fetch      kernel"} {
+		t.Run("after "+after, func(t *testing.T) { interruptBuild(t, after) })
+	}
+}
+
+// interruptBuild starts a build in an empty cache that only has the downloads, and interrupts it a moment
+// after it has said something.
+func interruptBuild(t *testing.T, after string) {
+	store, tmp := t.TempDir(), t.TempDir()
+	linkDownloads(t, store)
+	out := &console{}
+	bin := testenv.Need(t, "HOLDFAST_BIN")
+	cmd := exec.Command(filepath.Join(bin, "image"), "build", "-C", filepath.Dir(bin), "-o", filepath.Join(tmp, "out.eif"))
+	cmd.Env = append(os.Environ(), "TMPDIR="+tmp, "HOLDFAST_CACHE="+store)
+	cmd.Stdout, cmd.Stderr = out, out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	deadline := time.Now().Add(2 * time.Minute)
+	for !strings.Contains(out.String(), after) && time.Now().Before(deadline) && cmd.ProcessState == nil {
+		time.Sleep(10 * time.Millisecond)
+	}
+	time.Sleep(500 * time.Millisecond)
+	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err == nil {
+		t.Fatalf("the interrupted build succeeded\n%s", out)
+	}
+	nothingLeft(t, tmp)
+	half, err := filepath.Glob(filepath.Join(store, "tmp", "*"))
+	if err != nil || len(half) > 0 {
+		t.Errorf("the cache keeps %v, %v\n%s", half, err, out)
+	}
+}
+
+// linkDownloads gives an empty cache what was downloaded, so that the test needs no network.
+func linkDownloads(t *testing.T, store string) {
+	t.Helper()
+	shared, err := cache.Open("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(filepath.Join(shared.Dir(), "objects"), filepath.Join(store, "objects")); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// nothingLeft checks that no process of a command that has ended and no file in its temporary directory
+// remains. The kernel may take a moment to bury the last process of a namespace.
+func nothingLeft(t *testing.T, tmp string) {
 	t.Helper()
 	var left []string
 	for range 50 {
-		if left = processesOf(t, session); len(left) == 0 {
+		if left = children(t); len(left) == 0 {
 			break
 		}
 		time.Sleep(100 * time.Millisecond)
@@ -88,8 +149,8 @@ func nothingLeft(t *testing.T, session int, tmp string) {
 	}
 }
 
-// processesOf returns the names of the processes in a session, from /proc/PID/stat (proc(5)).
-func processesOf(t *testing.T, session int) []string {
+// children names the living children of this process, from /proc/PID/stat (proc(5)).
+func children(t *testing.T) []string {
 	t.Helper()
 	stats, err := filepath.Glob("/proc/[0-9]*/stat")
 	if err != nil {
@@ -103,7 +164,7 @@ func processesOf(t *testing.T, session int) []string {
 		}
 		name, rest, ok := bytes.Cut(stat, []byte(") "))
 		fields := strings.Fields(string(rest))
-		if ok && len(fields) > 3 && fields[3] == fmt.Sprint(session) {
+		if ok && len(fields) > 1 && fields[1] == fmt.Sprint(os.Getpid()) && fields[0] != "Z" {
 			names = append(names, string(name))
 		}
 	}

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"holdfast/image/sandbox"
 	"holdfast/internal/testenv"
 	"holdfast/parent/emulator"
@@ -20,6 +22,10 @@ import (
 
 func TestMain(m *testing.M) {
 	sandbox.Init()
+	// What outlives its parent becomes a child of this process, and so is found by nothingLeft.
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		panic(err)
+	}
 	os.Exit(m.Run())
 }
 

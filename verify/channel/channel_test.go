@@ -44,7 +44,7 @@ func TestTheFirstConnectionShowsThePeer(t *testing.T) {
 	if err != nil || status != http.StatusOK || string(body) != "hello" {
 		t.Fatalf("got %d %q %v", status, body, err)
 	}
-	if !bytes.Equal(c.Peer().RawSubjectPublicKeyInfo, e.Binding.TLSKey) {
+	if !bytes.Equal(c.Peer().RawSubjectPublicKeyInfo, e.Binding().TLSKey) {
 		t.Error("the peer has another key than the server")
 	}
 }

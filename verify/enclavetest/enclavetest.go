@@ -16,6 +16,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"io"
 	"log"
 	"math/big"
@@ -55,24 +56,27 @@ type Answer struct {
 
 // An Enclave is a running server.
 type Enclave struct {
-	URL     string
-	Binding binding.Binding
+	URL string
 
 	attest  Attester
 	options Options
-	key     hpke.PrivateKey
 	server  *httptest.Server
 
 	mu          sync.Mutex
 	connections int
-	released    []byte
+	silent      bool
+	run         *run // the one that answers
 }
 
-// PublicKey is what a release answers.
-const PublicKey = "0x93247f2209abcacf57b75a51dafae777f9dd38bc7053d1af526f220a7489a6d3a2753e5f3e8b1cfe39b56f43611df74a"
+// A run is one life of the enclave, with the keys that it made at its start.
+type run struct {
+	binding       binding.Binding
+	key           hpke.PrivateKey
+	first, second tls.Certificate
+	released      []byte
+}
 
-// Start starts an enclave.
-func Start(attest Attester, options Options) (*Enclave, error) {
+func newRun() (*run, error) {
 	first, spki, err := certificate()
 	if err != nil {
 		return nil, err
@@ -85,28 +89,82 @@ func Start(attest Attester, options Options) (*Enclave, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &Enclave{attest: attest, options: options, key: key}
-	e.Binding = binding.Binding{TLSKey: spki, HPKEKey: key.PublicKey().Bytes()}
+	bound := binding.Binding{TLSKey: spki, HPKEKey: key.PublicKey().Bytes()}
+	return &run{binding: bound, key: key, first: first, second: second}, nil
+}
+
+// PublicKey is what a release answers.
+const PublicKey = "0x93247f2209abcacf57b75a51dafae777f9dd38bc7053d1af526f220a7489a6d3a2753e5f3e8b1cfe39b56f43611df74a"
+
+// Start starts an enclave.
+func Start(attest Attester, options Options) (*Enclave, error) {
+	run, err := newRun()
+	if err != nil {
+		return nil, err
+	}
+	e := &Enclave{attest: attest, options: options, run: run}
 	e.server = httptest.NewUnstartedServer(http.HandlerFunc(e.serve))
 	e.server.Config.ErrorLog = log.New(io.Discard, "", 0)
 	// httptest adds a certificate of its own to the configuration, which
 	// GetConfigForClient goes past.
-	e.server.TLS = &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
-		e.mu.Lock()
-		defer e.mu.Unlock()
-		e.connections++
-		config := &tls.Config{Certificates: []tls.Certificate{first}}
-		if e.connections > 1 && options.SecondKey {
-			config.Certificates[0] = second
-		}
-		if options.TLS12 {
-			config.MaxVersion = tls.VersionTLS12
-		}
-		return config, nil
-	}}
+	e.server.TLS = &tls.Config{GetConfigForClient: e.config}
 	e.server.StartTLS()
 	e.URL = e.server.URL
 	return e, nil
+}
+
+func (e *Enclave) config(*tls.ClientHelloInfo) (*tls.Config, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.silent {
+		return nil, errors.New("silent")
+	}
+	e.connections++
+	config := &tls.Config{Certificates: []tls.Certificate{e.run.first}}
+	if e.connections > 1 && e.options.SecondKey {
+		config.Certificates[0] = e.run.second
+	}
+	if e.options.TLS12 {
+		config.MaxVersion = tls.VersionTLS12
+	}
+	return config, nil
+}
+
+// Restart ends the enclave's life and begins another at the same address, with
+// other keys and nothing released. It returns a function that goes back to the
+// life before, which an honest host cannot do.
+func (e *Enclave) Restart() (revive func(), err error) {
+	next, err := newRun()
+	if err != nil {
+		return nil, err
+	}
+	before := e.become(next)
+	return func() { e.become(before) }, nil
+}
+
+func (e *Enclave) become(next *run) (before *run) {
+	e.mu.Lock()
+	before, e.run = e.run, next
+	e.mu.Unlock()
+	e.server.CloseClientConnections()
+	return before
+}
+
+// Silence makes the enclave answer nothing, or answer again.
+func (e *Enclave) Silence(silent bool) {
+	e.mu.Lock()
+	e.silent = silent
+	e.mu.Unlock()
+	e.server.CloseClientConnections()
+}
+
+// Binding returns what the documents of the present life commit to.
+func (e *Enclave) Binding() binding.Binding { return e.current().binding }
+
+func (e *Enclave) current() *run {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.run
 }
 
 // certificate makes a self-signed certificate and returns its public key too.
@@ -135,11 +193,11 @@ func (e *Enclave) Close() { e.server.Close() }
 // CloseConnections makes the next request use a new connection.
 func (e *Enclave) CloseConnections() { e.server.CloseClientConnections() }
 
-// Released returns the key file that was released, or nil.
+// Released returns the key file that the present life was given, or nil.
 func (e *Enclave) Released() []byte {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.released
+	return e.run.released
 }
 
 func (e *Enclave) serve(w http.ResponseWriter, r *http.Request) {
@@ -160,7 +218,8 @@ func (e *Enclave) serveAttestation(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusBadRequest, "nonce: want 64 hexadecimal digits")
 		return
 	}
-	digest := e.Binding.Digest()
+	bound := e.Binding()
+	digest := bound.Digest()
 	document, err := e.attest(digest[:], nonce)
 	if err != nil {
 		refuse(w, http.StatusInternalServerError, err.Error())
@@ -168,7 +227,7 @@ func (e *Enclave) serveAttestation(w http.ResponseWriter, r *http.Request) {
 	}
 	answer := Answer{
 		Document: base64.StdEncoding.EncodeToString(document),
-		Binding:  base64.StdEncoding.EncodeToString(e.Binding.Encode()),
+		Binding:  base64.StdEncoding.EncodeToString(bound.Encode()),
 	}
 	if e.options.Answer != nil {
 		e.options.Answer(&answer)
@@ -184,17 +243,17 @@ func (e *Enclave) serveRelease(w http.ResponseWriter, r *http.Request) {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.released != nil {
+	if e.run.released != nil {
 		refuse(w, http.StatusConflict, "released already")
 		return
 	}
-	info := binding.ReleaseInfo(e.Binding.Digest())
-	keyFile, err := hpke.Open(e.key, hpke.HKDFSHA256(), hpke.AES256GCM(), info, sealed)
+	info := binding.ReleaseInfo(e.run.binding.Digest())
+	keyFile, err := hpke.Open(e.run.key, hpke.HKDFSHA256(), hpke.AES256GCM(), info, sealed)
 	if err != nil {
 		refuse(w, http.StatusBadRequest, "not sealed to this enclave")
 		return
 	}
-	e.released = keyFile
+	e.run.released = keyFile
 	_ = json.NewEncoder(w).Encode(map[string][]string{"public_keys": {PublicKey}})
 }
 

@@ -7,6 +7,7 @@
 //	binding.bin       the binding that it commits to
 //	certificate.pem   the certificate of the TLS peer
 //	PCRS.md           the measurements it was compared with
+//	PCRS.md.sig       their signature, where it was verified
 //	receipt.json      after a release: what was sent, and the public keys
 //
 // The time is the word of whoever wrote the folder. A verification of the
@@ -17,15 +18,16 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
 
 	"holdfast/verify/attestation/document"
 	"holdfast/verify/binding"
-	"holdfast/verify/live"
 	"holdfast/verify/pcrs"
 )
 
@@ -36,6 +38,7 @@ const (
 	bindingFile     = "binding.bin"
 	certificateFile = "certificate.pem"
 	pcrsFile        = "PCRS.md"
+	signatureFile   = "PCRS.md.sig"
 	receiptFile     = "receipt.json"
 )
 
@@ -52,22 +55,25 @@ type index struct {
 	Nonce   string    `json:"nonce"`
 }
 
-// A Receipt says what was released to a verified enclave. It has no secret.
-type Receipt struct {
-	Time       time.Time   `json:"time"`
-	URL        string      `json:"url"`
-	Release    string      `json:"release"`
-	Emulated   bool        `json:"emulated"`
-	Sealed     pcrs.Digest `json:"sealed_sha384"`
-	PublicKeys []string    `json:"public_keys"`
+// A Folder is what the files hold.
+type Folder struct {
+	Evidence
+
+	// Measurements is PCRS.md, unparsed, and Signature its PCRS.md.sig, or
+	// nil where it was not looked at.
+	Measurements, Signature []byte
+
+	// Receipt is nil where nothing was released, or nobody knows whether it
+	// arrived.
+	Receipt *Receipt
 }
 
 // Write makes the folder, which must not exist yet, whole or not at all.
-func Write(dir string, e live.Evidence, measurements []byte) error {
+func Write(dir string, f Folder) error {
 	if _, err := os.Lstat(dir); err == nil {
 		return fmt.Errorf("evidence folder %s exists already", dir)
 	}
-	idx, err := json.MarshalIndent(index{version, e.URL, e.Time, hex.EncodeToString(e.Nonce)}, "", "  ")
+	files, err := f.Files()
 	if err != nil {
 		return err
 	}
@@ -76,60 +82,172 @@ func Write(dir string, e live.Evidence, measurements []byte) error {
 		return err
 	}
 	defer os.RemoveAll(temp)
-	for name, data := range map[string][]byte{
-		indexFile:       append(idx, '\n'),
-		documentFile:    e.Document,
-		bindingFile:     e.Binding,
-		certificateFile: CertificatePEM(e.Certificate),
-		pcrsFile:        measurements,
-	} {
-		if err := os.WriteFile(filepath.Join(temp, name), data, 0o644); err != nil {
+	for _, file := range files {
+		if err := writeFile(filepath.Join(temp, file.Name), file.Data); err != nil {
 			return err
 		}
 	}
 	if err := os.Chmod(temp, 0o755); err != nil {
 		return err
 	}
-	return os.Rename(temp, dir)
+	if err := os.Rename(temp, dir); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(dir))
+}
+
+// A File is one of a folder.
+type File struct {
+	Name string
+	Data []byte
+}
+
+// Files returns what the folder consists of.
+func (f Folder) Files() ([]File, error) {
+	idx, err := encode(index{version, f.URL, f.Time, hex.EncodeToString(f.Nonce)})
+	if err != nil {
+		return nil, err
+	}
+	files := []File{
+		{indexFile, idx},
+		{documentFile, f.Document},
+		{bindingFile, f.Binding},
+		{certificateFile, CertificatePEM(f.Certificate)},
+		{pcrsFile, f.Measurements},
+	}
+	if f.Signature != nil {
+		files = append(files, File{signatureFile, f.Signature})
+	}
+	if f.Receipt != nil {
+		receipt, err := encode(f.Receipt)
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, File{receiptFile, receipt})
+	}
+	return files, nil
 }
 
 // WriteReceipt adds the receipt of a release to the folder.
 func WriteReceipt(dir string, r Receipt) error {
-	data, err := json.MarshalIndent(r, "", "  ")
+	data, err := encode(r)
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(dir, receiptFile), append(data, '\n'), 0o644)
+	temp := filepath.Join(dir, "."+receiptFile)
+	if err := writeFile(temp, data); err != nil {
+		return err
+	}
+	if err := os.Rename(temp, filepath.Join(dir, receiptFile)); err != nil {
+		return err
+	}
+	return syncDir(dir)
 }
 
-// Read reads the folder back. measurements is its PCRS.md, unparsed.
-func Read(dir string) (e live.Evidence, measurements []byte, err error) {
+func encode(v any) ([]byte, error) {
+	data, err := json.MarshalIndent(v, "", "  ")
+	return append(data, '\n'), err
+}
+
+// writeFile writes a new file that outlives a power failure.
+func writeFile(name string, data []byte) error {
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
+}
+
+// syncDir makes the names in a directory outlive a power failure, where the
+// system can do that.
+func syncDir(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	err = f.Sync()
+	if errors.Is(err, errors.ErrUnsupported) || errors.Is(err, os.ErrInvalid) {
+		err = nil
+	}
+	return errors.Join(err, f.Close())
+}
+
+// Read reads the folder back.
+func Read(dir string) (Folder, error) {
+	f, err := readIndex(dir)
+	if err != nil {
+		return Folder{}, err
+	}
+	for _, part := range []struct {
+		name     string
+		limit    int64
+		optional bool
+		into     *[]byte
+	}{
+		{documentFile, document.MaxSize, false, &f.Document},
+		{bindingFile, int64(binding.MaxSize), false, &f.Binding},
+		{pcrsFile, pcrs.MaxSize, false, &f.Measurements},
+		{signatureFile, maxSmallSize, true, &f.Signature},
+	} {
+		if *part.into, err = readFile(dir, part.name, part.limit); err != nil && !(part.optional && errors.Is(err, fs.ErrNotExist)) {
+			return Folder{}, err
+		}
+	}
+	if f.Certificate, err = readCertificate(dir); err != nil {
+		return Folder{}, err
+	}
+	if f.Receipt, err = readReceipt(dir); err != nil {
+		return Folder{}, err
+	}
+	return f, nil
+}
+
+func readIndex(dir string) (Folder, error) {
 	data, err := readFile(dir, indexFile, maxSmallSize)
 	if err != nil {
-		return e, nil, err
+		return Folder{}, err
 	}
+	e, err := ParseIndex(data)
+	return Folder{Evidence: e}, err
+}
+
+// ParseIndex reads evidence.json: address, time and nonce.
+func ParseIndex(data []byte) (Evidence, error) {
 	var idx index
-	if err := live.DecodeStrict(data, &idx); err != nil {
-		return e, nil, fmt.Errorf("%s: %w", indexFile, err)
+	if err := DecodeStrict(data, &idx); err != nil {
+		return Evidence{}, fmt.Errorf("%s: %w", indexFile, err)
 	}
 	if idx.Version != version {
-		return e, nil, fmt.Errorf("%s: got version %d, want %d", indexFile, idx.Version, version)
+		return Evidence{}, fmt.Errorf("%s: got version %d, want %d", indexFile, idx.Version, version)
 	}
-	e.URL, e.Time = idx.URL, idx.Time
-	if e.Nonce, err = hex.DecodeString(idx.Nonce); err != nil || len(e.Nonce) != live.NonceSize {
-		return e, nil, fmt.Errorf("%s: got nonce %q, want %d hexadecimal digits", indexFile, idx.Nonce, 2*live.NonceSize)
+	nonce, err := hex.DecodeString(idx.Nonce)
+	if err != nil || len(nonce) != NonceSize {
+		return Evidence{}, fmt.Errorf("%s: got nonce %q, want %d hexadecimal digits", indexFile, idx.Nonce, 2*NonceSize)
 	}
-	if e.Document, err = readFile(dir, documentFile, document.MaxSize); err != nil {
-		return e, nil, err
+	return Evidence{URL: idx.URL, Time: idx.Time, Nonce: nonce}, nil
+}
+
+// IsIndex tells whether data is meant to be an evidence.json.
+func IsIndex(data []byte) bool { return hasMembers(data, "version", "time", "nonce") }
+
+// IsReceipt tells whether data is meant to be a receipt.json.
+func IsReceipt(data []byte) bool { return hasMembers(data, "version", "time", "sealed_sha384") }
+
+func hasMembers(data []byte, names ...string) bool {
+	var object map[string]json.RawMessage
+	if json.Unmarshal(data, &object) != nil {
+		return false
 	}
-	if e.Binding, err = readFile(dir, bindingFile, int64(binding.MaxSize)); err != nil {
-		return e, nil, err
+	for _, name := range names {
+		if object[name] == nil {
+			return false
+		}
 	}
-	if e.Certificate, err = readCertificate(dir); err != nil {
-		return e, nil, err
-	}
-	measurements, err = readFile(dir, pcrsFile, pcrs.MaxSize)
-	return e, measurements, err
+	return true
 }
 
 func readCertificate(dir string) ([]byte, error) {

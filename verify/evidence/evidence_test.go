@@ -9,24 +9,23 @@ import (
 
 	"holdfast/verify/attestation/document"
 	"holdfast/verify/evidence"
-	"holdfast/verify/live"
 )
 
-func example() live.Evidence {
-	return live.Evidence{
+func example() evidence.Folder {
+	return evidence.Folder{Measurements: []byte("# PCRS\n"), Evidence: evidence.Evidence{
 		URL:         "https://signer.example:9000",
 		Time:        time.Date(2026, 11, 21, 12, 0, 0, 123456789, time.UTC),
-		Nonce:       bytes.Repeat([]byte{7}, live.NonceSize),
+		Nonce:       bytes.Repeat([]byte{7}, evidence.NonceSize),
 		Document:    []byte("document"),
 		Binding:     []byte("binding"),
 		Certificate: []byte("certificate"),
-	}
+	}}
 }
 
 func written(t *testing.T) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "audit")
-	if err := evidence.Write(dir, example(), []byte("# PCRS\n")); err != nil {
+	if err := evidence.Write(dir, example()); err != nil {
 		t.Fatal(err)
 	}
 	return dir
@@ -34,29 +33,29 @@ func written(t *testing.T) string {
 
 func TestReadReturnsWhatWriteStored(t *testing.T) {
 	want := example()
-	got, measurements, err := evidence.Read(written(t))
+	got, err := evidence.Read(written(t))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if got.URL != want.URL || !got.Time.Equal(want.Time) || !bytes.Equal(got.Nonce, want.Nonce) || !bytes.Equal(got.Document, want.Document) ||
-		!bytes.Equal(got.Binding, want.Binding) || !bytes.Equal(got.Certificate, want.Certificate) || string(measurements) != "# PCRS\n" {
+		!bytes.Equal(got.Binding, want.Binding) || !bytes.Equal(got.Certificate, want.Certificate) || string(got.Measurements) != "# PCRS\n" {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
 }
 
 func TestAFolderIsNeverOverwritten(t *testing.T) {
 	dir := written(t)
-	if err := evidence.Write(dir, live.Evidence{}, nil); err == nil {
+	if err := evidence.Write(dir, evidence.Folder{}); err == nil {
 		t.Error("overwritten")
 	}
-	if _, _, err := evidence.Read(dir); err != nil {
+	if _, err := evidence.Read(dir); err != nil {
 		t.Errorf("damaged: %v", err)
 	}
 }
 
 func TestAFailedWriteLeavesNothing(t *testing.T) {
 	parent := t.TempDir()
-	if err := evidence.Write(filepath.Join(parent, "missing", "audit"), example(), nil); err == nil {
+	if err := evidence.Write(filepath.Join(parent, "missing", "audit"), example()); err == nil {
 		t.Error("written into a folder that does not exist")
 	}
 	entries, err := os.ReadDir(parent)
@@ -93,7 +92,7 @@ func TestReadRefusesADamagedFolder(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, _, err := evidence.Read(dir); err == nil {
+		if _, err := evidence.Read(dir); err == nil {
 			t.Errorf("%s: accepted", name)
 		}
 	}

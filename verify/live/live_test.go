@@ -18,6 +18,7 @@ import (
 	"holdfast/verify/attestation/judgement"
 	"holdfast/verify/channel"
 	"holdfast/verify/enclavetest"
+	"holdfast/verify/evidence"
 	"holdfast/verify/live"
 	"holdfast/verify/pcrs"
 	"holdfast/verify/report"
@@ -58,7 +59,7 @@ func enclave(t *testing.T, options enclavetest.Options) (*channel.Channel, attes
 	}}
 }
 
-func fetch(t *testing.T, c *channel.Channel) live.Evidence {
+func fetch(t *testing.T, c *channel.Channel) evidence.Evidence {
 	t.Helper()
 	e, err := live.Fetch(t.Context(), c, live.NewNonce())
 	if err != nil {
@@ -92,14 +93,14 @@ func TestChangedEvidenceFails(t *testing.T) {
 	c, options := enclave(t, enclavetest.Options{})
 	good := fetch(t, c)
 	for name, test := range map[string]struct {
-		change func(*live.Evidence)
+		change func(*evidence.Evidence)
 		rule   report.Rule
 	}{
-		"nonce":       {func(e *live.Evidence) { e.Nonce = live.NewNonce() }, report.D1},
-		"no nonce":    {func(e *live.Evidence) { e.Nonce = e.Nonce[:1] }, report.D1},
-		"binding":     {func(e *live.Evidence) { e.Binding[len(e.Binding)-1] ^= 1 }, report.E9},
-		"certificate": {func(e *live.Evidence) { e.Certificate = e.Certificate[1:] }, report.E9},
-		"document":    {func(e *live.Evidence) { e.Document[len(e.Document)-1] ^= 1 }, report.A7},
+		"nonce":       {func(e *evidence.Evidence) { e.Nonce = live.NewNonce() }, report.D1},
+		"no nonce":    {func(e *evidence.Evidence) { e.Nonce = e.Nonce[:1] }, report.D1},
+		"binding":     {func(e *evidence.Evidence) { e.Binding[len(e.Binding)-1] ^= 1 }, report.E9},
+		"certificate": {func(e *evidence.Evidence) { e.Certificate = e.Certificate[1:] }, report.E9},
+		"document":    {func(e *evidence.Evidence) { e.Document[len(e.Document)-1] ^= 1 }, report.A7},
 	} {
 		e := good
 		e.Nonce, e.Binding, e.Document = bytes.Clone(e.Nonce), bytes.Clone(e.Binding), bytes.Clone(e.Document)

@@ -40,6 +40,9 @@ import (
 	"golang.org/x/mod/semver"
 )
 
+// Namespace is that of the SSH signature over PCRS.md, in PCRS.md.sig.
+const Namespace = "holdfast-pcrs"
+
 // A Status says whether a release may still be used.
 type Status string
 

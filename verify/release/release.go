@@ -17,6 +17,7 @@ import (
 
 	"holdfast/verify/binding"
 	"holdfast/verify/channel"
+	"holdfast/verify/evidence"
 	"holdfast/verify/live"
 )
 
@@ -60,8 +61,14 @@ func Seal(k KeyFile, b binding.Binding) ([]byte, error) {
 	return hpke.Seal(key, hpke.HKDFSHA256(), hpke.AES256GCM(), info, k)
 }
 
-// ErrReleased says that the enclave has a key file already.
-var ErrReleased = errors.New("the enclave has been given its keys already")
+var (
+	// ErrReleased says that the enclave has a key file already.
+	ErrReleased = errors.New("the enclave has been given its keys already")
+
+	// ErrUncertain says that the key file may have arrived or not: the
+	// connection broke, or the answer makes no sense.
+	ErrUncertain = errors.New("the release may have arrived or not")
+)
 
 // Send posts a sealed key file, once, and returns the validators' public keys
 // that the enclave found in it.
@@ -72,7 +79,7 @@ func Send(ctx context.Context, c *channel.Channel, sealed []byte) ([]string, err
 	status, body, err := c.Post(ctx, "/release", sealed, maxAnswerSize)
 	switch {
 	case err != nil:
-		return nil, fmt.Errorf("POST /release: %w", err)
+		return nil, fmt.Errorf("POST /release: %w: %w", ErrUncertain, err)
 	case status == http.StatusConflict:
 		return nil, ErrReleased
 	case status != http.StatusOK:
@@ -80,7 +87,7 @@ func Send(ctx context.Context, c *channel.Channel, sealed []byte) ([]string, err
 	}
 	keys, err := parsePublicKeys(body)
 	if err != nil {
-		return nil, fmt.Errorf("POST /release: %w", err)
+		return nil, fmt.Errorf("POST /release: %w: %w", ErrUncertain, err)
 	}
 	return keys, nil
 }
@@ -90,7 +97,7 @@ func parsePublicKeys(body []byte) ([]string, error) {
 	var answer struct {
 		PublicKeys []string `json:"public_keys"`
 	}
-	if err := live.DecodeStrict(body, &answer); err != nil {
+	if err := evidence.DecodeStrict(body, &answer); err != nil {
 		return nil, err
 	}
 	if len(answer.PublicKeys) == 0 {
@@ -107,3 +114,7 @@ func parsePublicKeys(body []byte) ([]string, error) {
 
 // Digest identifies a sealed key file in a receipt.
 func Digest(sealed []byte) [sha512.Size384]byte { return sha512.Sum384(sealed) }
+
+// Digest identifies a key file in a receipt. The keys in it are random, so
+// nobody finds them by trying.
+func (k KeyFile) Digest() [sha512.Size384]byte { return sha512.Sum384(k) }

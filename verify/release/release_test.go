@@ -91,14 +91,14 @@ func TestSealRefuses(t *testing.T) {
 
 func TestSendReturnsThePublicKeysOnce(t *testing.T) {
 	e, c := opened(t, enclavetest.Options{})
-	keys, err := release.Send(t.Context(), c, seal(t, e.Binding))
+	keys, err := release.Send(t.Context(), c, seal(t, e.Binding()))
 	if err != nil || len(keys) != 1 || keys[0] != enclavetest.PublicKey {
 		t.Fatalf("got %v %v", keys, err)
 	}
 	if got := e.Released(); string(got) != secret {
 		t.Errorf("the enclave got %q", got)
 	}
-	if _, err := release.Send(t.Context(), c, seal(t, e.Binding)); !errors.Is(err, release.ErrReleased) {
+	if _, err := release.Send(t.Context(), c, seal(t, e.Binding())); !errors.Is(err, release.ErrReleased) {
 		t.Errorf("got %v, want %v", err, release.ErrReleased)
 	}
 }
@@ -106,7 +106,7 @@ func TestSendReturnsThePublicKeysOnce(t *testing.T) {
 func TestSendRefusesAnotherTLSKey(t *testing.T) {
 	e, c := opened(t, enclavetest.Options{SecondKey: true})
 	e.CloseConnections()
-	if _, err := release.Send(t.Context(), c, seal(t, e.Binding)); err == nil || e.Released() != nil {
+	if _, err := release.Send(t.Context(), c, seal(t, e.Binding())); err == nil || e.Released() != nil {
 		t.Errorf("got %v, released %v", err, e.Released() != nil)
 	}
 }

@@ -81,11 +81,27 @@ func (k *SecretKey) Sign(root [32]byte) (Signature, error) {
 	if k == nil || !k.ready {
 		return Signature{}, ErrNoKey
 	}
-	point := new(blst.P2Affine).Sign(&k.scalar, root[:], domainTag)
-	if point == nil {
-		return Signature{}, errors.New("bls: blst refused to sign")
+	return k.SignPoint(HashToPoint(root))
+}
+
+// Point is a signing root hashed to the curve, which is half the work of a
+// signature and the same for every key. The zero value is no point.
+type Point struct{ hashed *blst.P2 }
+
+// HashToPoint hashes a 32-byte signing root to G2.
+func HashToPoint(root [32]byte) Point {
+	return Point{blst.HashToG2(root[:], domainTag)}
+}
+
+// SignPoint signs the root that a point was hashed from, as Sign does.
+func (k *SecretKey) SignPoint(p Point) (Signature, error) {
+	if k == nil || !k.ready {
+		return Signature{}, ErrNoKey
 	}
-	return Signature(point.Compress()), nil
+	if p.hashed == nil {
+		return Signature{}, errors.New("bls: nothing to sign")
+	}
+	return Signature(p.hashed.Mult(&k.scalar).ToAffine().Compress()), nil
 }
 
 // Wipe overwrites the scalar. The key signs nothing afterwards.

@@ -168,3 +168,37 @@ func BenchmarkNewSecretKey(b *testing.B) {
 		}
 	}
 }
+
+func TestASharedPointGivesEachKeysOwnSignature(t *testing.T) {
+	root := [32]byte{1, 2, 3}
+	point := bls.HashToPoint(root)
+	for n := range byte(3) {
+		key, err := bls.NewSecretKey(&[32]byte{0: n, 31: 7})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := key.SignPoint(point)
+		if err != nil || !bls.Verify(key.PublicKey(), root, got) {
+			t.Errorf("key %d: %v, %v does not verify", n, got, err)
+		}
+		if alone, err := key.Sign(root); err != nil || alone != got {
+			t.Errorf("key %d: got %v with the point and %v, %v alone", n, got, alone, err)
+		}
+	}
+	if _, err := knownKey(t).SignPoint(bls.Point{}); err == nil {
+		t.Error("nothing was signed")
+	}
+	if _, err := new(bls.SecretKey).SignPoint(point); !errors.Is(err, bls.ErrNoKey) {
+		t.Errorf("an empty key: got %v, want %v", err, bls.ErrNoKey)
+	}
+}
+
+func BenchmarkSignPoint(b *testing.B) {
+	key := knownKey(b)
+	point := bls.HashToPoint([32]byte{1})
+	for b.Loop() {
+		if _, err := key.SignPoint(point); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

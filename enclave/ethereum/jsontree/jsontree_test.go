@@ -241,3 +241,34 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+func TestListsOfTextAndHexAndBooleans(t *testing.T) {
+	o, err := jsontree.Parse([]byte(`{"names":["a","b"],"blobs":["0x","0x0102"],"yes":true,"no":false}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var sizes []int
+	o.EachHex("blobs", 2, 2, func(data []byte) { sizes = append(sizes, len(data)) })
+	names := o.Texts("names", 2)
+	if len(names) != 2 || names[1] != "b" || len(sizes) != 2 || sizes[1] != 2 || !o.Bool("yes") || o.Bool("no") || o.Err() != nil {
+		t.Errorf("got %v, %v, %v", names, sizes, o.Err())
+	}
+	for _, read := range []func(*jsontree.Object){
+		func(o *jsontree.Object) { o.Texts("names", 1) },
+		func(o *jsontree.Object) { o.Texts("yes", 1) },
+		func(o *jsontree.Object) { o.Texts("missing", 1) },
+		func(o *jsontree.Object) { o.EachHex("blobs", 1, 2, func([]byte) {}) },
+		func(o *jsontree.Object) { o.EachHex("blobs", 2, 1, func([]byte) {}) },
+		func(o *jsontree.Object) { o.EachHex("names", 2, 9, func([]byte) {}) },
+		func(o *jsontree.Object) { o.Bool("names") },
+		func(o *jsontree.Object) { o.Bool("missing") },
+	} {
+		o, err := jsontree.Parse([]byte(`{"names":["a","b"],"blobs":["0x","0x0102"],"yes":true}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if read(&o); o.Err() == nil {
+			t.Error("a misfit was taken")
+		}
+	}
+}

@@ -109,6 +109,23 @@ func (o *Object) Text(name string) string {
 	return v.text
 }
 
+// Texts returns a list of strings, at most limit of them.
+func (o *Object) Texts(name string, limit int) []string {
+	var texts []string
+	o.items(name, limit, func(holder *Object, index string, v *value) {
+		if holder.want(v, index, text) {
+			texts = append(texts, v.text)
+		}
+	})
+	return texts
+}
+
+// Bool returns a boolean.
+func (o *Object) Bool(name string) bool {
+	v := o.find(name)
+	return o.want(v, name, boolean) && v.text == "true"
+}
+
 // Uint64 returns an unsigned integer, written as a decimal string or as a bare
 // JSON integer. Web3Signer takes both.
 func (o *Object) Uint64(name string) uint64 {
@@ -184,7 +201,18 @@ func (o *Object) Roots(name string, n int) [][32]byte {
 
 // Hex returns hex bytes of any length up to limit.
 func (o *Object) Hex(name string, limit int) []byte {
-	v := o.find(name)
+	return o.hex(name, o.find(name), limit)
+}
+
+// EachHex calls read for every element of a list of hex bytes, at most limit
+// elements of at most size bytes.
+func (o *Object) EachHex(name string, limit, size int, read func([]byte)) {
+	o.items(name, limit, func(holder *Object, index string, v *value) {
+		read(holder.hex(index, v, size))
+	})
+}
+
+func (o *Object) hex(name string, v *value, limit int) []byte {
 	digits, ok := o.digits(name, v)
 	if !ok {
 		return nil

@@ -26,11 +26,19 @@ import (
 // MaxSize bounds a keystore file, which is some 700 bytes.
 const MaxSize = 16 << 10
 
+// UsualMemory is what an Opener needs for one scrypt keystore of the usual
+// parameters (n 2^18, r 8, p 1), in bytes.
+const UsualMemory = 128 * 8 * (1<<18 + 1)
+
 // version is the only one that EIP-2335 defines.
 const version = 4
 
 // ErrPassword reports that the password does not fit the keystore's checksum.
 var ErrPassword = errors.New("wrong password, or a damaged keystore")
+
+// ErrMemory reports a keystore whose key derivation takes more memory than an
+// Opener may use.
+var ErrMemory = errors.New("key derivation takes too much memory")
 
 // Opener opens keystores within bounds. It may be used by many goroutines at once.
 type Opener struct {
@@ -57,16 +65,26 @@ func (o *Opener) Open(ctx context.Context, file, password []byte) (*bls.SecretKe
 	if err != nil {
 		return nil, fmt.Errorf("keystore: %w", err)
 	}
-	normal, err := normalize(password)
+	forms, err := normalForms(password)
 	if err != nil {
 		return nil, fmt.Errorf("keystore: %w", err)
 	}
-	defer clear(normal)
-	key, err := o.open(ctx, k, normal)
+	key, err := o.openAny(ctx, k, forms)
 	if err != nil {
 		return nil, fmt.Errorf("keystore: %w", err)
 	}
 	return key, nil
+}
+
+// openAny tries one form of the password after another, and wipes them.
+func (o *Opener) openAny(ctx context.Context, k *keystore, forms [][]byte) (key *bls.SecretKey, err error) {
+	for _, form := range forms {
+		defer clear(form)
+		if key, err = o.open(ctx, k, form); !errors.Is(err, ErrPassword) {
+			break
+		}
+	}
+	return key, err
 }
 
 func (o *Opener) open(ctx context.Context, k *keystore, password []byte) (*bls.SecretKey, error) {
@@ -96,7 +114,7 @@ func (o *Opener) open(ctx context.Context, k *keystore, password []byte) (*bls.S
 func (o *Opener) derive(ctx context.Context, kdf kdf, password []byte) ([]byte, error) {
 	need := kdf.memory()
 	if need > o.limit {
-		return nil, fmt.Errorf("key derivation takes %d bytes of memory, limit %d", need, o.limit)
+		return nil, fmt.Errorf("%w: %d bytes, limit %d", ErrMemory, need, o.limit)
 	}
 	if err := o.workers.Acquire(ctx, 1); err != nil {
 		return nil, err
@@ -143,6 +161,26 @@ func parse(file []byte) (*keystore, error) {
 		return nil, o.Err()
 	}
 	return k, nil
+}
+
+// maxPath bounds a derivation path. EIP-2334's have five numbers.
+const maxPath = 64
+
+// Path returns the derivation path that a keystore claims (EIP-2334), or nothing if
+// it has none that looks like one. It is for showing, and proves nothing.
+func Path(file []byte) string {
+	if len(file) > MaxSize {
+		return ""
+	}
+	o, err := jsontree.Parse(file)
+	if err != nil {
+		return ""
+	}
+	path := o.Text("path")
+	if len(path) > maxPath || strings.Trim(path, "m/0123456789") != "" {
+		return ""
+	}
+	return path
 }
 
 // wantFunction holds a module to the only function supported in its place.

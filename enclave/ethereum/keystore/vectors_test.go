@@ -1,15 +1,16 @@
-package keystore
+package keystore_test
 
 import (
-	"encoding/hex"
 	"fmt"
 	"testing"
+
+	"holdfast/enclave/ethereum/keystore"
 )
 
-// The test cases of EIP-2335. Their password is "testpassword" and a key emoji in
-// Fraktur letters; the tests start from its normal form, which the EIP states.
+// The test cases of EIP-2335. Their password is "testpassword" in mathematical
+// Fraktur letters and a key emoji; its normal form has the letters of ASCII.
 const (
-	vectorPassword = "7465737470617373776f7264f09f9491"
+	vectorPassword = "\U0001d531\U0001d522\U0001d530\U0001d531\U0001d52d\U0001d51e\U0001d530\U0001d530\U0001d534\U0001d52c\U0001d52f\U0001d521\U0001f511"
 	vectorPublic   = "0x9612d7a727c9d0a22e185a1c768478dfe919cada9266988cb32359c11f2b7b27f4ae4040902382ae2910c15e2b420d07"
 
 	vectorFile = `{"crypto":{"kdf":%s,
@@ -22,10 +23,6 @@ const (
 )
 
 func TestTheVectorsOfEIP2335Open(t *testing.T) {
-	password, err := hex.DecodeString(vectorPassword)
-	if err != nil {
-		t.Fatal(err)
-	}
 	for name, file := range map[string]string{
 		"scrypt": fmt.Sprintf(vectorFile,
 			`{"function":"scrypt","params":{"dklen":32,"n":262144,"p":1,"r":8,"salt":"`+vectorSalt+`"},"message":""}`,
@@ -36,11 +33,7 @@ func TestTheVectorsOfEIP2335Open(t *testing.T) {
 			"8a9f5d9912ed7e75ea794bc5a89bca5f193721d30868ade6f73043c6ea6febf1",
 			"cee03fde2af33149775b7223e7845e4fb2c8ae1792e5f99fe9ecf474cc8c16ad"),
 	} {
-		k, err := parse([]byte(file))
-		if err != nil {
-			t.Fatalf("%s: %v", name, err)
-		}
-		key, err := NewOpener(300<<20, 1).open(t.Context(), k, password)
+		key, err := keystore.NewOpener(300<<20, 1).Open(t.Context(), []byte(file), []byte(vectorPassword))
 		if err != nil || key.PublicKey().String() != vectorPublic {
 			t.Errorf("%s: got %v, want %s", name, err, vectorPublic)
 		}

@@ -21,12 +21,13 @@ type Client struct {
 	Keys   []bls.PublicKey
 	AnyKey bool
 
-	// Types lists the types it may have signed. An exit or a deposit is signed
-	// only for a client that lists it here.
+	// Types lists the types it may have signed. An exit, a deposit or a bid is
+	// signed only for a client that lists it here, and so is a generic request
+	// that may be one: it needs GENERIC and that type.
 	Types []signing.Type
 
-	// FeeRecipients lists the addresses that its registrations may name.
-	// AnyFeeRecipient allows every address instead.
+	// FeeRecipients lists the addresses that its registrations and proposer's
+	// preferences may name. AnyFeeRecipient allows every address instead.
 	FeeRecipients   [][20]byte
 	AnyFeeRecipient bool
 }
@@ -54,7 +55,8 @@ func refuse(rule Rule, format string, args ...any) *Refusal {
 }
 
 // Duties is the policy of a client that does a validator's ordinary work with any
-// key: everything but exits and deposits, which a client must be allowed by name.
+// key: everything but exits, deposits, a builder's bids and generic requests, which
+// a client must be allowed by name.
 func Duties(name string) Client {
 	return Client{
 		Name:            name,
@@ -72,6 +74,10 @@ func Duties(name string) Client {
 			signing.SyncCommitteeMessage,
 			signing.SyncCommitteeSelectionProof,
 			signing.ValidatorRegistration,
+			signing.BuilderRequestAuth,
+			signing.ExecutionPayloadEnvelope,
+			signing.PayloadAttestationMessage,
+			signing.ProposerPreferences,
 		},
 	}
 }
@@ -81,10 +87,18 @@ func (c *Client) Judge(key bls.PublicKey, message *signing.Message) *Refusal {
 	switch {
 	case !slices.Contains(c.Types, message.Type):
 		return refuse(TypeRule, "client %q may not have type %s signed", c.Name, message.Type)
+	case message.Guarded != "" && !slices.Contains(c.Types, message.Guarded):
+		return refuse(TypeRule, "client %q may not have type %s signed, as this request's domain is", c.Name, message.Guarded)
 	case !c.AnyKey && !slices.Contains(c.Keys, key):
 		return refuse(KeyRule, "client %q may not use key %v", c.Name, key)
-	case message.Type == signing.ValidatorRegistration && !c.AnyFeeRecipient && !slices.Contains(c.FeeRecipients, message.FeeRecipient):
-		return refuse(FeeRecipientRule, "client %q may not register fee recipient %#x", c.Name, message.FeeRecipient)
+	case namesFeeRecipient(message.Guarded) && !c.AnyFeeRecipient:
+		return refuse(FeeRecipientRule, "client %q may not have fee recipients signed unseen", c.Name)
+	case namesFeeRecipient(message.Type) && !c.AnyFeeRecipient && !slices.Contains(c.FeeRecipients, message.FeeRecipient):
+		return refuse(FeeRecipientRule, "client %q may not name fee recipient %#x", c.Name, message.FeeRecipient)
 	}
 	return nil
+}
+
+func namesFeeRecipient(t signing.Type) bool {
+	return t == signing.ValidatorRegistration || t == signing.ProposerPreferences
 }

@@ -74,3 +74,36 @@ func TestAnExitIsAllowedByName(t *testing.T) {
 		t.Error(refusal)
 	}
 }
+
+func TestProposerPreferencesNameAFeeRecipientToo(t *testing.T) {
+	client := policy.Client{AnyKey: true, Types: []signing.Type{signing.ProposerPreferences}, FeeRecipients: [][20]byte{home}}
+	if no := client.Judge(mine, &signing.Message{Type: signing.ProposerPreferences, FeeRecipient: home}); no != nil {
+		t.Errorf("its own recipient: %v", no)
+	}
+	if no := client.Judge(mine, &signing.Message{Type: signing.ProposerPreferences, FeeRecipient: away}); no == nil || no.Rule != policy.FeeRecipientRule {
+		t.Errorf("another recipient: got %v", no)
+	}
+}
+
+func TestAGenericRequestNeedsTheTypeThatItsDomainIsOf(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		types   []signing.Type
+		any     bool
+		guarded signing.Type
+		rule    policy.Rule
+	}{
+		{"unguarded", []signing.Type{signing.Generic}, false, "", ""},
+		{"not generic", []signing.Type{signing.VoluntaryExit}, true, signing.VoluntaryExit, policy.TypeRule},
+		{"no exits", []signing.Type{signing.Generic}, true, signing.VoluntaryExit, policy.TypeRule},
+		{"exits", []signing.Type{signing.Generic, signing.VoluntaryExit}, false, signing.VoluntaryExit, ""},
+		{"recipient unseen", []signing.Type{signing.Generic, signing.ValidatorRegistration}, false, signing.ValidatorRegistration, policy.FeeRecipientRule},
+		{"any recipient", []signing.Type{signing.Generic, signing.ValidatorRegistration}, true, signing.ValidatorRegistration, ""},
+	} {
+		client := policy.Client{AnyKey: true, Types: c.types, AnyFeeRecipient: c.any, FeeRecipients: [][20]byte{{}}}
+		no := client.Judge(mine, &signing.Message{Type: signing.Generic, Guarded: c.guarded})
+		if c.rule == "" && no != nil || c.rule != "" && (no == nil || no.Rule != c.rule) {
+			t.Errorf("%s: got %v, want %q", c.name, no, c.rule)
+		}
+	}
+}

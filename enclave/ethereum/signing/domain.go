@@ -13,7 +13,8 @@ type Root = [32]byte
 type DomainType [4]byte
 
 // Domain types: consensus-specs phase0/beacon-chain.md, altair/beacon-chain.md,
-// and builder-specs specs/bellatrix/builder.md for the last.
+// gloas/beacon-chain.md, and builder-specs specs/bellatrix/builder.md and
+// specs/gloas/builder.md for the last two.
 var (
 	domainBeaconProposer              = DomainType{0x00}
 	domainBeaconAttester              = DomainType{0x01}
@@ -25,7 +26,11 @@ var (
 	domainSyncCommittee               = DomainType{0x07}
 	domainSyncCommitteeSelectionProof = DomainType{0x08}
 	domainContributionAndProof        = DomainType{0x09}
+	domainBeaconBuilder               = DomainType{0x0b}
+	domainPTCAttester                 = DomainType{0x0c}
+	domainProposerPreferences         = DomainType{0x0d}
 	domainApplicationBuilder          = DomainType{0x00, 0x00, 0x00, 0x01}
+	domainRequestAuth                 = DomainType{0x0b, 0x00, 0x00, 0x01}
 )
 
 // computeDomain is compute_domain of phase0/beacon-chain.md: the domain type and

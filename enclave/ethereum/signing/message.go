@@ -9,6 +9,8 @@ package signing
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"holdfast/enclave/ethereum/jsontree"
@@ -19,7 +21,8 @@ import (
 // Type is a request's type, in upper case.
 type Type string
 
-// The types of ethereum/remote-signing-api, Phase0 to Fulu.
+// The types of ethereum/remote-signing-api. Those of Gloas are read only for a
+// network that schedules the fork. Generic is a proposal.
 const (
 	AggregateAndProof                 Type = "AGGREGATE_AND_PROOF"
 	AggregateAndProofV2               Type = "AGGREGATE_AND_PROOF_V2"
@@ -34,7 +37,22 @@ const (
 	SyncCommitteeSelectionProof       Type = "SYNC_COMMITTEE_SELECTION_PROOF"
 	ValidatorRegistration             Type = "VALIDATOR_REGISTRATION"
 	VoluntaryExit                     Type = "VOLUNTARY_EXIT"
+
+	BuilderRequestAuth        Type = "BUILDER_REQUEST_AUTH"
+	ExecutionPayloadBid       Type = "EXECUTION_PAYLOAD_BID"
+	ExecutionPayloadEnvelope  Type = "EXECUTION_PAYLOAD_ENVELOPE"
+	PayloadAttestationMessage Type = "PAYLOAD_ATTESTATION_MESSAGE"
+	ProposerPreferences       Type = "PROPOSER_PREFERENCES"
+
+	Generic Type = "GENERIC"
 )
+
+// aliases are names that clients have used for types of Gloas while their
+// specification moved (sigp/lighthouse issue 9252, ChainSafe/lodestar pull 10071).
+var aliases = map[Type]Type{
+	"PAYLOAD_ATTESTATION": PayloadAttestationMessage,
+	"REQUEST_AUTH":        BuilderRequestAuth,
+}
 
 // Message is a request, understood.
 type Message struct {
@@ -50,8 +68,13 @@ type Message struct {
 	// not slashable.
 	Duty slashing.Duty
 
-	// FeeRecipient is a registration's, for policy; zero for other types.
+	// FeeRecipient is where a registration or a proposer's preferences want the
+	// fees, for policy; zero for other types.
 	FeeRecipient [20]byte
+
+	// Guarded is the type that a generic request amounts to by its domain, where
+	// policy limits that type; empty for all else.
+	Guarded Type
 }
 
 // content is what a type's reader finds in its payload.
@@ -63,6 +86,8 @@ type content struct {
 	forkless     *network.Version // domain has this version and no validators root
 	exit         bool             // EIP-7044 applies
 	feeRecipient [20]byte
+	whole        *Root // the whole domain, given by a generic request
+	guarded      Type
 }
 
 type reader func(*jsontree.Object, *network.Network) content
@@ -81,11 +106,25 @@ var readers = map[Type]reader{
 	SyncCommitteeSelectionProof:       readSyncCommitteeSelection,
 	ValidatorRegistration:             readRegistration,
 	VoluntaryExit:                     readExit,
+
+	BuilderRequestAuth:        ofGloas(readRequestAuth),
+	ExecutionPayloadBid:       ofGloas(readBid),
+	ExecutionPayloadEnvelope:  ofGloas(readEnvelope),
+	PayloadAttestationMessage: ofGloas(readPayloadAttestation),
+	ProposerPreferences:       ofGloas(readPreferences),
+
+	Generic: readGeneric,
 }
+
+// Types lists every type, in order.
+func Types() []Type { return slices.Sorted(maps.Keys(readers)) }
 
 // ParseType reads a type's name in any case.
 func ParseType(name string) (Type, error) {
 	t := Type(strings.ToUpper(name))
+	if alias, ok := aliases[t]; ok {
+		return alias, nil
+	}
 	if _, ok := readers[t]; !ok {
 		return "", fmt.Errorf("unknown type %.60q", name)
 	}
@@ -99,6 +138,12 @@ func Parse(body []byte, n *network.Network) (Message, error) {
 	if err != nil {
 		return Message{}, err
 	}
+	return Read(&request, n)
+}
+
+// Read is Parse for a request that is an object already. With an error the Message
+// says no more than the type, as far as it is known.
+func Read(request *jsontree.Object, n *network.Network) (Message, error) {
 	name := request.Text("type")
 	if request.Err() != nil {
 		return Message{}, request.Err()
@@ -107,20 +152,27 @@ func Parse(body []byte, n *network.Network) (Message, error) {
 	if err != nil {
 		return Message{}, err
 	}
-	message := read(t, &request, n)
-	if request.Err() != nil {
-		return Message{}, request.Err()
+	message := read(t, request, n)
+	err = request.Err()
+	if err == nil {
+		err = compareRoot(request, message.SigningRoot)
 	}
-	return message, compareRoot(&request, message.SigningRoot)
+	if err != nil {
+		return Message{Type: t}, err
+	}
+	return message, nil
 }
 
 func read(t Type, request *jsontree.Object, n *network.Network) Message {
 	c := readers[t](request, n)
-	message := Message{Type: t, FeeRecipient: c.feeRecipient}
+	message := Message{Type: t, FeeRecipient: c.feeRecipient, Guarded: c.guarded}
 	var domain Root
-	if c.forkless != nil {
+	switch {
+	case c.whole != nil:
+		domain = *c.whole
+	case c.forkless != nil:
 		domain = computeDomain(c.domain, *c.forkless, Root{})
-	} else {
+	default:
 		info := readForkInfo(request)
 		message.ForkInfo = true
 		message.GenesisValidatorsRoot = info.genesisValidatorsRoot

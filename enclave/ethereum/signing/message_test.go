@@ -349,6 +349,10 @@ func FuzzParse(f *testing.F) {
 	for _, e := range examples(f) {
 		f.Add([]byte(e.Request), uint8(forkOf(e.Name)))
 	}
+	for name, message := range gloasMessages {
+		f.Add(gloasRequest(string(name), strings.ToLower(string(name)), message), uint8(network.Gloas))
+	}
+	f.Add(genericRequest("object_root", "0x02000000"), uint8(6))
 	f.Add([]byte(`{"type":"ATTESTATION"}`), uint8(5))
 	f.Fuzz(func(t *testing.T, body []byte, fork uint8) {
 		n := exampleNetwork(network.Fork(fork) % (network.Gloas + 1))

@@ -24,6 +24,18 @@ func ProgressiveBitlist(serialized []byte, limit uint64) (Root, error) {
 	return mixInLength(merkleizeProgressive(pack(data), 1), n), nil
 }
 
+// ProgressiveList is the root of a progressive list of composite elements, given
+// their roots. It overwrites elements.
+func ProgressiveList(elements []Root) Root {
+	n := uint64(len(elements))
+	return mixInLength(merkleizeProgressive(elements, 1), n)
+}
+
+// ProgressiveBytes is the root of a progressive list of bytes.
+func ProgressiveBytes(data []byte) Root {
+	return mixInLength(merkleizeProgressive(pack(data), 1), uint64(len(data)))
+}
+
 func merkleizeProgressive(chunks []Root, leaves uint64) Root {
 	if len(chunks) == 0 {
 		return Root{}

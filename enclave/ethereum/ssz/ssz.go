@@ -43,6 +43,14 @@ func Uint64(v uint64) Root {
 	return chunk
 }
 
+// Bool is the root of a boolean.
+func Bool(v bool) Root {
+	if v {
+		return Root{1}
+	}
+	return Root{}
+}
+
 // Bytes is the root of a fixed-size byte vector.
 func Bytes(b []byte) Root {
 	chunks := pack(b)
@@ -82,6 +90,15 @@ func Uint64List(values []uint64, limit uint64) (Root, error) {
 	}
 	root := merkleize(pack(data), (limit*8+31)/32)
 	return mixInLength(root, uint64(len(values))), nil
+}
+
+// ByteList is the root of a list of bytes with the type's limit.
+func ByteList(data []byte, limit uint64) (Root, error) {
+	n := uint64(len(data))
+	if n > limit {
+		return Root{}, fmt.Errorf("list has %d bytes, limit %d", n, limit)
+	}
+	return mixInLength(merkleize(pack(data), (limit+31)/32), n), nil
 }
 
 // Bitvector is the root of a bitvector of size bits in its serialized form. It

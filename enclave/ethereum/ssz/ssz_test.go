@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"holdfast/enclave/ethereum/ssz"
@@ -236,4 +237,40 @@ func FuzzBitlist(f *testing.F) {
 			t.Errorf("got root %x with error %v", root, err)
 		}
 	})
+}
+
+func TestByteListsAndBooleans(t *testing.T) {
+	if ssz.Bool(true) != (ssz.Root{1}) || ssz.Bool(false) != (ssz.Root{}) {
+		t.Error("a boolean is one byte")
+	}
+	// Of 33 bytes with room for 64: two chunks, then the length.
+	data := bytes.Repeat([]byte{7}, 33)
+	var chunks [64]byte
+	copy(chunks[:], data)
+	root, length := sha256.Sum256(chunks[:]), ssz.Uint64(33)
+	want := sha256.Sum256(append(root[:], length[:]...))
+	if got, err := ssz.ByteList(data, 64); err != nil || got != want {
+		t.Errorf("got %x, %v, want %x", got, err, want)
+	}
+	if _, err := ssz.ByteList(data, 32); err == nil {
+		t.Error("a list over its limit was taken")
+	}
+}
+
+// TestProgressiveListsAreASpineOfSubtrees spells EIP-7916's tree out for five
+// elements: one, then four.
+func TestProgressiveListsAreASpineOfSubtrees(t *testing.T) {
+	hash := func(left, right ssz.Root) ssz.Root { return sha256.Sum256(append(left[:], right[:]...)) }
+	e := []ssz.Root{{1}, {2}, {3}, {4}, {5}}
+	four := hash(hash(e[1], e[2]), hash(e[3], e[4]))
+	want := hash(hash(e[0], hash(four, ssz.Root{})), ssz.Uint64(5))
+	if got := ssz.ProgressiveList(slices.Clone(e)); got != want {
+		t.Errorf("got %x, want %x", got, want)
+	}
+	if got, want := ssz.ProgressiveList(nil), hash(ssz.Root{}, ssz.Root{}); got != want {
+		t.Errorf("none: got %x, want %x", got, want)
+	}
+	if got, want := ssz.ProgressiveBytes([]byte{9}), hash(hash(ssz.Root{9}, ssz.Root{}), ssz.Uint64(1)); got != want {
+		t.Errorf("a byte: got %x, want %x", got, want)
+	}
 }

@@ -44,7 +44,7 @@ type load struct {
 // twice, so that the replies behind them can fill it once, and QEMU's virtio-mmio rings have 1024 buffers.
 var (
 	hostLoad = load{bulk: 16, storm: 300, closed: 100}
-	peerLoad = load{bulk: 16, storm: 2500, closed: 2500}
+	peerLoad = load{bulk: 16, storm: 1500, closed: 2500}
 )
 
 const (
@@ -71,8 +71,11 @@ type Dial = func(ctx context.Context, port uint32) (net.Conn, error)
 // must have a deadline: a minute is plenty, even for an emulated guest.
 func Flood(ctx context.Context, dial Dial) error { return hostLoad.flood(ctx, dial) }
 
-// FloodPeer is Flood from one guest to another, with several thousand connections.
+// FloodPeer is Flood from one guest to another, with PeerDials dials at once.
 func FloodPeer(ctx context.Context, dial Dial) error { return peerLoad.flood(ctx, dial) }
+
+// PeerDials is how many dials FloodPeer has under way before the first of them is answered.
+func PeerDials() int { return peerLoad.bulk + peerLoad.storm + peerLoad.closed }
 
 func (l load) flood(ctx context.Context, dial Dial) error {
 	if _, ok := ctx.Deadline(); !ok {

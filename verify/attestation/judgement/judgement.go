@@ -41,6 +41,10 @@ type Policy struct {
 	Measurements *pcrs.File
 	Release      string
 
+	// SignedBy names who signed PCRS.md, where that was checked. It is for
+	// the report; the caller has refused a bad signature.
+	SignedBy string
+
 	// Nonce is what the verifier sent.
 	Nonce []byte
 

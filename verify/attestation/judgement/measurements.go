@@ -51,7 +51,11 @@ func (j *judge) measurements() {
 		j.r.Skip(report.E4, "published measurements", "E2 failed")
 		return
 	}
-	j.r.Pass(report.E2, "a PCRS.md with an active release", fmt.Sprintf("%d entries", len(published.Entries())))
+	got := fmt.Sprintf("%d entries", len(published.Entries()))
+	if j.policy.SignedBy != "" {
+		got += fmt.Sprintf(", signed by %q", j.policy.SignedBy)
+	}
+	j.r.Pass(report.E2, "a PCRS.md with an active release", got)
 	pcr := j.doc.PCRs
 	entry, found := published.Match(pcr[0], pcr[1], pcr[2])
 	switch {

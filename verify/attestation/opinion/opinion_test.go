@@ -9,6 +9,7 @@ import (
 	"encoding/pem"
 	"strings"
 	"testing"
+	"time"
 
 	"holdfast/enclave/nsm"
 	"holdfast/enclave/nsm/nsmtest"
@@ -61,13 +62,13 @@ func TestBothAgreeOnAGoodDocument(t *testing.T) {
 func TestAnotherReadingOfAnyFieldIsDisagreement(t *testing.T) {
 	raw, d, trust := attested(t, nsmtest.Options{})
 	for field, change := range map[string]func(*document.Document){
-		"module_id":   func(d *document.Document) { d.ModuleID += "x" },
-		"timestamp":   func(d *document.Document) { d.Timestamp = d.Timestamp.Add(1e6) },
-		"pcrs":        func(d *document.Document) { d.PCRs = map[int]pcrs.PCR{} },
-		"certificate": func(d *document.Document) { d.Certificate = []byte{1} },
-		"public_key":  func(d *document.Document) { d.PublicKey = []byte{1} },
-		"user_data":   func(d *document.Document) { d.UserData = []byte{1} },
-		"nonce":       func(d *document.Document) { d.Nonce = []byte{1} },
+		"module_id":  func(d *document.Document) { d.ModuleID += "x" },
+		"timestamp":  func(d *document.Document) { d.Timestamp = d.Timestamp.Add(1e6) },
+		"pcrs":       func(d *document.Document) { d.PCRs = map[int]pcrs.PCR{} },
+		"cabundle":   func(d *document.Document) { d.CABundle = d.CABundle[1:] },
+		"public_key": func(d *document.Document) { d.PublicKey = []byte{1} },
+		"user_data":  func(d *document.Document) { d.UserData = []byte{1} },
+		"nonce":      func(d *document.Document) { d.Nonce = []byte{1} },
 	} {
 		changed := *d
 		change(&changed)
@@ -76,6 +77,46 @@ func TestAnotherReadingOfAnyFieldIsDisagreement(t *testing.T) {
 		if got := r.Check(report.S1); got.Verdict != report.Fail || !strings.Contains(got.Got, field) {
 			t.Errorf("%s: %+v, want disagreement", field, got)
 		}
+	}
+}
+
+func TestAnotherLeafIsDisagreement(t *testing.T) {
+	raw, d, trust := attested(t, nsmtest.Options{})
+	changed := *d
+	changed.Certificate = d.CABundle[0]
+	r := accepted()
+	opinion.Ask(raw, &changed, trust, r)
+	if got := r.Check(report.S1).Verdict; got != report.Fail {
+		t.Errorf("got %v, want fail", got)
+	}
+	changed.Certificate = []byte{1}
+	r = accepted()
+	opinion.Ask(raw, &changed, trust, r)
+	if got := r.Check(report.S1).Verdict; got != report.Fail {
+		t.Errorf("no certificate at all: got %v, want fail", got)
+	}
+}
+
+func TestAChainToAnotherRootIsDisagreement(t *testing.T) {
+	raw, d, _ := attested(t, nsmtest.Options{})
+	_, _, stranger := attested(t, nsmtest.Options{})
+	for name, trust := range map[string]chain.Trust{"another root": stranger, "no root": {}} {
+		r := accepted()
+		opinion.Ask(raw, d, trust, r)
+		if got := r.Check(report.S1).Verdict; got != report.Fail {
+			t.Errorf("%s: got %v, want fail", name, got)
+		}
+	}
+}
+
+func TestAnExpiredChainIsDisagreement(t *testing.T) {
+	raw, d, trust := attested(t, nsmtest.Options{})
+	late := *d
+	late.Timestamp = d.Timestamp.Add(24 * time.Hour)
+	r := accepted()
+	opinion.Ask(raw, &late, trust, r)
+	if got := r.Check(report.S1).Verdict; got != report.Fail {
+		t.Errorf("got %v, want fail", got)
 	}
 }
 

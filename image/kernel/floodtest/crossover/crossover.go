@@ -22,18 +22,13 @@ import (
 	"fmt"
 	"net"
 	"sync"
-	"time"
 )
 
 // A Cable joins two guests.
 type Cable struct {
-	// Stall is how long the cable carries nothing, once both guests have something to send. Meanwhile
-	// what they send waits in their rings and behind them, as when a host has other work.
-	Stall time.Duration
-
-	mu    sync.Mutex // guards what follows
-	ends  [2]*end
-	until time.Time // end of the stall; zero before it begins
+	mu   sync.Mutex // guards what follows
+	ends [2]*end
+	held bool
 
 	wake chan struct{} // holds a token if there may be something to carry
 }
@@ -45,6 +40,20 @@ func New(cidA, cidB uint64) *Cable {
 		c.ends[i] = &end{cable: c, cid: cid}
 	}
 	return c
+}
+
+// Hold makes the cable carry nothing until Release. What the guests send waits in their rings and behind
+// them, as when a host has other work.
+func (c *Cable) Hold() { c.hold(true) }
+
+// Release ends a Hold.
+func (c *Cable) Release() { c.hold(false) }
+
+func (c *Cable) hold(held bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.held = held
+	c.kick()
 }
 
 // Serve accepts one front-end from each listener, the first guest's and the second's, and carries
@@ -119,7 +128,7 @@ func (c *Cable) carry(ctx context.Context) error {
 func (c *Cable) step() (moved bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.stalled() {
+	if c.held {
 		return false, nil
 	}
 	there, err := move(c.ends[0], c.ends[1])
@@ -128,25 +137,6 @@ func (c *Cable) step() (moved bool, err error) {
 	}
 	back, err := move(c.ends[1], c.ends[0])
 	return there || back, err
-}
-
-// stalled begins the stall when it is time to, and says whether it lasts.
-func (c *Cable) stalled() bool {
-	if c.until.IsZero() && (c.Stall == 0 || c.ends[0].sending() && c.ends[1].sending()) {
-		c.until = time.Now().Add(c.Stall)
-		time.AfterFunc(c.Stall, c.kick)
-	}
-	return c.until.IsZero() || time.Now().Before(c.until)
-}
-
-// sending says whether the guest has a packet in its transmit ring.
-func (e *end) sending() bool {
-	r := &e.rings[txRing]
-	if !r.running() {
-		return false
-	}
-	_, ok := r.peekHead()
-	return ok
 }
 
 // move moves the next packet of one guest's transmit ring, if there is one, to the other's receive

@@ -11,13 +11,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// dialPatience is how long the kernel waits for an answer. Its own two seconds are less than the time
-// for which a request may wait behind a stall, and one that is given up empties the queue that the test
-// is there to fill.
+// dialPatience is how long the kernel waits for an answer. Its own two seconds are less than a request
+// waits on a cable that is held, and one that is given up empties the queue that the test is there to
+// fill.
 const dialPatience = time.Minute
 
-// dial is vsock.Dial with that patience.
-func dial(cid, port uint32) (net.Conn, error) {
+// dial is vsock.Dial with that patience. It calls asked when the request is with the driver.
+func dial(cid, port uint32, asked func()) (net.Conn, error) {
 	fd, err := unix.Socket(unix.AF_VSOCK, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
@@ -26,7 +26,7 @@ func dial(cid, port uint32) (net.Conn, error) {
 	patience := unix.NsecToTimeval(int64(dialPatience))
 	err = unix.SetsockoptTimeval(fd, unix.AF_VSOCK, unix.SO_VM_SOCKETS_CONNECT_TIMEOUT, &patience)
 	if err == nil {
-		err = connect(f, fd, &unix.SockaddrVM{CID: cid, Port: port})
+		err = connect(f, fd, &unix.SockaddrVM{CID: cid, Port: port}, asked)
 	}
 	if err != nil {
 		f.Close()
@@ -36,8 +36,9 @@ func dial(cid, port uint32) (net.Conn, error) {
 }
 
 // connect waits in the runtime's poller, not in a thread.
-func connect(f *os.File, fd int, to unix.Sockaddr) error {
+func connect(f *os.File, fd int, to unix.Sockaddr, asked func()) error {
 	err := unix.Connect(fd, to)
+	asked()
 	if !errors.Is(err, unix.EINPROGRESS) {
 		return err
 	}

@@ -1,6 +1,7 @@
 // Command guest is the /init of a ramdisk that tests the kernel's vsock: it answers floods, and if the
 // word peer=CID stands on the kernel command line, which the kernel hands to /init as environment, it
-// floods that guest too. It prints "guest: PASSED" on the console and goes on answering, or prints
+// floods that guest too. It prints "guest: QUEUED" on the console when all of the flood's requests for
+// connections are with the driver, and "guest: PASSED" when all of it is through, and goes on answering, or prints
 // "guest: FAILED" and why, and resets the machine. Like an enclave it sends the parent a heartbeat once
 // it listens.
 package main
@@ -11,6 +12,7 @@ import (
 	"net"
 	"os"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/mdlayher/vsock"
@@ -82,8 +84,13 @@ func flood(peer string) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), floodTime)
 	defer cancel()
+	var asked atomic.Int64
 	return floodtest.FloodPeer(ctx, func(_ context.Context, port uint32) (net.Conn, error) {
-		return dial(uint32(cid), port)
+		return dial(uint32(cid), port, func() {
+			if asked.Add(1) == int64(floodtest.PeerDials()) {
+				fmt.Printf("guest: QUEUED after %v\n", uptime())
+			}
+		})
 	})
 }
 

@@ -1,0 +1,295 @@
+package main
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/pbkdf2"
+	"crypto/sha256"
+	"crypto/tls"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"holdfast/enclave/bundle"
+	"holdfast/enclave/ethereum/bls"
+	"holdfast/enclave/ethereum/keystore"
+	"holdfast/enclave/serve/access/accesstest"
+	"holdfast/verify/release"
+)
+
+// secretKey2 is key 1 of the mocked start, and publicKey2 what it makes.
+const (
+	secretKey2 = "0x51d0b65185db6989ab0b560d6deed19c7ead0e24b9b6372cbecb1f26bdfad000"
+	publicKey2 = "0xb89bebc699769726a318c8e9971bd3171297c61aea4a6578a7a4f94b547dcba5bac16a89108b6b6a1fe3695d1a874a0b"
+)
+
+// with makes a key file of a configuration's fields, of validators, and of what
+// stands beside them.
+func with(fields, validators, beside string) release.KeyFile {
+	return release.KeyFile(`{"version":1,"configuration":{"network":` + exampleNetwork + `,` + fields + `},"validators":[` + validators + `]` + beside + `}`)
+}
+
+func bare(keys ...string) string {
+	validators := make([]string, len(keys))
+	for i, key := range keys {
+		validators[i] = `{"secret_key":"` + key + `"}`
+	}
+	return strings.Join(validators, ",")
+}
+
+// callAs asks on a connection of its own, with a certificate or none.
+func (e *enclave) callAs(t *testing.T, certificate *tls.Certificate, method, path, body string) (int, string) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), method, e.url+path, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := &tls.Config{InsecureSkipVerify: true}
+	if certificate != nil {
+		config.Certificates = []tls.Certificate{*certificate}
+	}
+	transport := &http.Transport{TLSClientConfig: config, DisableKeepAlives: true, ForceAttemptHTTP2: true}
+	response, err := transport.RoundTrip(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	answer, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return response.StatusCode, string(answer)
+}
+
+func entry(name string, certificate tls.Certificate, more string) string {
+	return fmt.Sprintf(`{"name":%q,"fingerprints":["%v"],%s}`, name, accesstest.Fingerprint(certificate), more)
+}
+
+func TestAClientHasSignedWhatTheConfigurationSays(t *testing.T) {
+	e := startEnclave(t)
+	c, bound := e.verified(t)
+	attester, proposer, stranger := accesstest.SelfSigned(t, "attester"), accesstest.SelfSigned(t, "proposer"), accesstest.SelfSigned(t, "stranger")
+	file := with(`"clients":[`+
+		entry("attester", attester, `"keys":["`+publicKey1+`"],"types":["ATTESTATION"]`)+`,`+
+		entry("proposer", proposer, `"keys":"all","types":["BLOCK_V2","VOLUNTARY_EXIT"]`)+`]`, bare(secretKey1, secretKey2), "")
+	if _, err := send(t, c, bound, file); err != nil {
+		t.Fatal(err)
+	}
+	attestation, _ := readExample(t)
+	exit := strings.Replace(`{"type":"VOLUNTARY_EXIT","fork_info":{"fork":{"previous_version":"0x00000001","current_version":"0x00000001","epoch":"0"},
+		"genesis_validators_root":"ROOT"},"voluntary_exit":{"epoch":"119","validator_index":"0"}}`, "ROOT", "0x04700007fabc8282644aed6d1c7c9e21d38a03a0c4ba193f3afe428824b3a673", 1)
+	for name, test := range map[string]struct {
+		certificate *tls.Certificate
+		key, body   string
+		status      int
+		mention     string
+	}{
+		"its type with its key":      {&attester, publicKey1, attestation, 200, "0x"},
+		"another's key":              {&attester, publicKey2, attestation, 403, "may not use key"},
+		"another type":               {&attester, publicKey1, exit, 403, "may not have type VOLUNTARY_EXIT"},
+		"an exit by name":            {&proposer, publicKey2, exit, 200, "0x"},
+		"a duty that is not named":   {&proposer, publicKey1, attestation, 403, "may not have type ATTESTATION"},
+		"a stranger":                 {&stranger, publicKey1, attestation, 403, "client_unknown: "},
+		"nobody":                     {nil, publicKey1, attestation, 403, "client_certificate: "},
+		"nobody, who asks for a key": {nil, "0x00", attestation, 403, "client_certificate: "},
+	} {
+		status, body := e.callAs(t, test.certificate, "POST", "/api/v1/eth2/sign/"+test.key, test.body)
+		if status != test.status || !strings.Contains(body, test.mention) {
+			t.Errorf("%s: got %d %s, want %d with %q", name, status, body, test.status, test.mention)
+		}
+	}
+	if status, _ := e.callAs(t, nil, "GET", "/api/v1/eth2/publicKeys", ""); status != 403 {
+		t.Errorf("nobody sees the keys: got %d", status)
+	}
+	e.stop()
+	log := e.log.String()
+	if strings.Contains(log, "ANY CLIENT") || strings.Contains(log, "NAMES NO CLIENT") || !strings.Contains(log, "msg=configuration") {
+		t.Errorf("got log %s", log)
+	}
+}
+
+func TestAKeyFileThatNamesNobodyLetsAnybodyAskAndSaysSo(t *testing.T) {
+	e := startEnclave(t)
+	c, bound := e.verified(t)
+	if _, err := send(t, c, bound, keyFile(exampleNetwork, secretKey1)); err != nil {
+		t.Fatal(err)
+	}
+	attestation, _ := readExample(t)
+	if status, body := e.callAs(t, nil, "POST", "/api/v1/eth2/sign/"+publicKey1, attestation); status != 200 || !strings.HasPrefix(body, "0x") {
+		t.Errorf("got %d %s", status, body)
+	}
+	if status, body := e.callAs(t, nil, "GET", "/status", ""); status != 200 || !strings.Contains(body, `"any_client":"any"`) {
+		t.Errorf("got %d %s", status, body)
+	}
+	e.stop()
+	if log := e.log.String(); !strings.Contains(log, "ANY CLIENT MAY ASK") || !strings.Contains(log, "NAMES NO CLIENT") {
+		t.Errorf("got log %s", log)
+	}
+}
+
+func TestTheAttestationBindsTheKeyInUse(t *testing.T) {
+	e := startEnclave(t)
+	c, bound := e.verified(t)
+	root := accesstest.NewAuthority(t, "root")
+	leaf := root.Issue(t, "signer", accesstest.ForServers("signer.example"))
+	certificate, key := accesstest.Encode(t, leaf)
+	encoded, err := json.Marshal(map[string]string{"certificate": certificate, "key": key})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const clients = `"clients":[{"name":"any","any":true,"keys":"all"}],"tls":{"names":["signer.example"]}`
+	wrong := strings.Replace(clients, "signer.example", "other.example", 1)
+	if _, err := send(t, c, bound, with(wrong, bare(secretKey1), `,"tls":`+string(encoded))); err == nil || !strings.Contains(err.Error(), "other.example") {
+		t.Errorf("a certificate for another name: got %v", err)
+	}
+	if _, err := send(t, c, bound, with(clients, bare(secretKey1), `,"tls":`+string(encoded))); err != nil {
+		t.Fatal(err)
+	}
+	// verified compares the binding with the key of its own connection.
+	if _, after := e.verified(t); string(after.TLSKey) != string(leaf.Leaf.RawSubjectPublicKeyInfo) || after.Configuration != ([48]byte{}) || string(after.HPKEKey) != string(bound.HPKEKey) {
+		t.Errorf("got binding %+v", after)
+	}
+	e.stop()
+	if strings.Contains(e.log.String(), strings.Split(key, "\n")[1][:20]) {
+		t.Error("the log shows the key")
+	}
+}
+
+// keystoreOf makes a keystore of secretKey2, as EIP-2335 describes, of a key that
+// was derived with a KDF's parameters.
+func keystoreOf(t *testing.T, kdf string, derived []byte) string {
+	t.Helper()
+	secret, err := hex.DecodeString(secretKey2[2:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, err := aes.NewCipher(derived[:16])
+	if err != nil {
+		t.Fatal(err)
+	}
+	iv := make([]byte, aes.BlockSize)
+	sealed := make([]byte, len(secret))
+	cipher.NewCTR(block, iv).XORKeyStream(sealed, secret)
+	sum := sha256.Sum256(append(slices.Clone(derived[16:32]), sealed...))
+	return fmt.Sprintf(`{"crypto":{"kdf":%s,"checksum":{"function":"sha256","params":{},"message":"%x"},
+		"cipher":{"function":"aes-128-ctr","params":{"iv":"%x"},"message":"%x"}},
+		"description":"caf\u00e9","pubkey":"","path":"","uuid":"64625def-3331-4eea-ab6f-782f3ed16a83","version":4}`, kdf, sum, iv, sealed)
+}
+
+const keystorePassword = "correct horse"
+
+func pbkdf2Keystore(t *testing.T) string {
+	t.Helper()
+	derived, err := pbkdf2.Key(sha256.New, keystorePassword, []byte("salt"), 1000, 32)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return keystoreOf(t, `{"function":"pbkdf2","message":"","params":{"dklen":32,"c":1000,"prf":"hmac-sha256","salt":"73616c74"}}`, derived)
+}
+
+func kept(file, password, more string) string {
+	return fmt.Sprintf(`{"keystore":%s,"password":%q%s}`, file, password, more)
+}
+
+func TestKeystoresAreOpenedAndWhatIsClaimedIsCompared(t *testing.T) {
+	e := startEnclave(t)
+	c, bound := e.verified(t)
+	const clients = `"clients":[{"name":"any","any":true,"keys":"all"}]`
+	file := pbkdf2Keystore(t)
+	for name, test := range map[string]struct{ validators, want string }{
+		"a wrong password":     {kept(file, "wrong horse", ""), "validator 1: keystore: wrong password"},
+		"another's public key": {bare(secretKey1) + "," + kept(file, keystorePassword, `,"public_key":"`+publicKey1+`"`), "validator 2: the file says that its public key is " + publicKey1},
+		"a bare key's claim":   {`{"secret_key":"` + secretKey1 + `","public_key":"` + publicKey2 + `"}`, "but it is " + publicKey1[:16]},
+		"one key in two forms": {kept(file, keystorePassword, "") + "," + bare(secretKey2), "number 2 has the key of number 1"},
+	} {
+		if _, err := send(t, c, bound, with(clients, test.validators, "")); err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s: got %v, want %q in it", name, err, test.want)
+		}
+	}
+	keys, err := send(t, c, bound, with(clients, kept(file, keystorePassword, `,"public_key":"`+publicKey2+`"`)+","+bare(secretKey1), ""))
+	if err != nil || !slices.Equal(keys, []string{publicKey1, publicKey2}) {
+		t.Errorf("got %q, %v", keys, err)
+	}
+	e.stop()
+	for _, planted := range []string{keystorePassword, secretKey2[2:12], secretKey1[2:12]} {
+		if strings.Contains(e.log.String(), planted) {
+			t.Errorf("the log shows %q", planted)
+		}
+	}
+}
+
+func TestAKeystoreThatTakesMoreMemoryThanThereIsIsRefusedWithAHint(t *testing.T) {
+	usual := keystoreOf(t, `{"function":"scrypt","message":"","params":{"dklen":32,"n":262144,"r":8,"p":1,"salt":"73616c74"}}`, make([]byte, 32))
+	b, err := bundle.Parse(with(`"clients":[{"name":"any","any":true,"keys":"all"}]`, kept(usual, keystorePassword, ""), ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := openKeys(t.Context(), keystore.NewOpener(64<<20, 2), b.Validators)
+	if err == nil || keys != nil || !strings.Contains(err.Error(), "validator 1: keystore: key derivation takes too much memory") || !strings.Contains(err.Error(), "hint: convert the keystore to pbkdf2") {
+		t.Errorf("got %v, %v, want a refusal with a hint", keys, err)
+	}
+}
+
+func TestManyKeysAreOpenedInTheirOrder(t *testing.T) {
+	var secrets []string
+	for i := range 200 {
+		secrets = append(secrets, fmt.Sprintf("0x%064x", i+1))
+	}
+	b, err := bundle.Parse(keyFile(`{"name":"hoodi"}`, secrets...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := openKeys(t.Context(), keystore.NewOpener(minKeystoreMemory, 2), b.Validators)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, key := range keys {
+		var scalar [32]byte
+		scalar[31] = byte(i + 1)
+		want, err := bls.NewSecretKey(&scalar)
+		if err != nil || key.PublicKey() != want.PublicKey() {
+			t.Fatalf("key %d: got %v, %v", i, key.PublicKey(), err)
+		}
+	}
+}
+
+func TestTheInterfacesAreOnThatTheConfigurationTurnsOn(t *testing.T) {
+	const clients = `"clients":[{"name":"any","any":true,"keys":"all","types":["duties","GENERIC"]}]`
+	const token = "0123456789abcdef0123456789abcdef"
+	generic := `{"type":"GENERIC","object_root":"` + soakRoot + `","domain":"0x07000000` + strings.Repeat("00", 28) + `"}`
+	off, on := startEnclave(t), startEnclave(t)
+	for e, file := range map[*enclave]release.KeyFile{
+		off: with(clients, bare(secretKey1), ""),
+		on:  with(clients+`,"api":{"batch":true,"generic":true,"keymanager":true}`, bare(secretKey1), `,"keymanager_token":"`+token+`"`),
+	} {
+		c, bound := e.verified(t)
+		if _, err := send(t, c, bound, file); err != nil {
+			t.Fatal(err)
+		}
+	}
+	batch := `{"identifiers":["` + publicKey1 + `"],"signing_request":` + generic + `}`
+	for name, test := range map[string]struct {
+		method, path, body string
+		off, on            int
+	}{
+		"GENERIC":     {"POST", "/api/v1/eth2/sign/" + publicKey1, generic, 400, 200},
+		"batch":       {"POST", "/api/v1/eth2/sign", batch, 404, 200},
+		"key manager": {"GET", "/eth/v1/keystores", "", 404, 401},
+		"description": {"GET", "/api/v1/eth2/openapi.json", "", 200, 200},
+		"health":      {"GET", "/healthcheck", "", 200, 200},
+		"metrics":     {"GET", "/metrics", "", 200, 200},
+		"reload":      {"POST", "/reload", "", 202, 202},
+	} {
+		if status, body := off.callAs(t, nil, test.method, test.path, test.body); status != test.off {
+			t.Errorf("%s, off: got %d %.200s, want %d", name, status, body, test.off)
+		}
+		if status, body := on.callAs(t, nil, test.method, test.path, test.body); status != test.on {
+			t.Errorf("%s, on: got %d %.200s, want %d", name, status, body, test.on)
+		}
+	}
+}
