@@ -10,7 +10,7 @@ import (
 
 // A real chain, with a Prysm that has no key: all 64 are in this signer, and then in the next.
 func TestAChainFinalisesThroughTwoSigners(t *testing.T) {
-	devnet.FinaliseThroughAReplacement(t, 64, func() devnet.Signer {
+	devnet.FinaliseThroughAReplacement(t, 64, devnet.Duties, func() devnet.Signer {
 		e := startEnclave(t)
 		return devnet.Signer{URL: e.url, Stop: e.stop, Release: func(file []byte) ([]string, []byte) {
 			c, bound := e.verified(t)

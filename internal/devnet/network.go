@@ -47,49 +47,40 @@ SLOTS_PER_EPOCH: 4
 DEPOSIT_CONTRACT_ADDRESS: 0x4242424242424242424242424242424242424242
 `
 
-// What a key file says: the same network, and the keys.
+// A key file is what the signer is released: the network as Prysm reads it, what its one client may have
+// signed, and the keys.
 type (
 	keyFile struct {
-		Version    int         `json:"version"`
-		Network    network     `json:"network"`
-		Validators []validator `json:"validators"`
+		Version       int           `json:"version"`
+		Configuration configuration `json:"configuration"`
+		Validators    []validator   `json:"validators"`
+	}
+	configuration struct {
+		Network network  `json:"network"`
+		Clients []client `json:"clients"`
 	}
 	network struct {
-		Name                  string `json:"name"`
+		Config                string `json:"config"`
 		GenesisTime           int64  `json:"genesis_time"`
-		GenesisForkVersion    string `json:"genesis_fork_version"`
 		GenesisValidatorsRoot string `json:"genesis_validators_root"`
-		SecondsPerSlot        int    `json:"seconds_per_slot"`
-		SlotsPerEpoch         int    `json:"slots_per_epoch"`
-		SyncCommitteeSize     int    `json:"sync_committee_size"`
-		MaxCommitteesPerSlot  int    `json:"max_committees_per_slot"`
-		Forks                 []fork `json:"forks"`
 	}
-	fork struct {
-		Name    string `json:"name"`
-		Version string `json:"version"`
-		Epoch   int    `json:"epoch"`
+	client struct {
+		Name  string   `json:"name"`
+		Any   bool     `json:"any"` // this Prysm shows no certificate
+		Keys  string   `json:"keys"`
+		Types []string `json:"types"`
 	}
 	validator struct {
 		SecretKey string `json:"secret_key"`
 	}
 )
 
-// newKeyFile describes the chain and the keys of its first validators to a signer.
-func newKeyFile(g genesis, validators int) ([]byte, error) {
-	file := keyFile{Version: 1, Network: network{
-		Name:                  "devnet",
-		GenesisTime:           g.time.Unix(),
-		GenesisForkVersion:    "0x20000089",
-		GenesisValidatorsRoot: fmt.Sprintf("0x%x", g.validatorsRoot),
-		SecondsPerSlot:        secondsPerSlot,
-		SlotsPerEpoch:         slotsPerEpoch,
-		SyncCommitteeSize:     512,
-		MaxCommitteesPerSlot:  64,
-		Forks: []fork{
-			{"altair", "0x20000090", 0}, {"bellatrix", "0x20000091", 0},
-			{"capella", "0x20000092", 1}, {"deneb", "0x20000093", 2},
-		},
+// newKeyFile describes the chain and the keys of its first validators to a signer, and lets any client
+// have these types signed.
+func newKeyFile(g genesis, validators int, types ...string) ([]byte, error) {
+	file := keyFile{Version: 1, Configuration: configuration{
+		Network: network{chainConfig, g.time.Unix(), fmt.Sprintf("0x%x", g.validatorsRoot)},
+		Clients: []client{{Name: "prysm", Any: true, Keys: "all", Types: types}},
 	}}
 	for i := range validators {
 		file.Validators = append(file.Validators, validator{fmt.Sprintf("0x%064x", interopKey(uint64(i)))})

@@ -26,18 +26,29 @@ const (
 	patience = 10 * time.Minute
 )
 
+// Duties is everything that a validator client without an exit to make asks for; DutiesWithoutSelection
+// leaves out the proofs by which members of the sync committee are chosen to aggregate. Prysm wants one for
+// each of 512 seats before it does anything else in a slot, or none after the first refusal. A processor
+// that is interpreted cannot make so many; blocks then lack the sync committee's votes, and finality, which
+// attestations make, is as it was.
+var (
+	Duties                 = []string{"duties"}
+	DutiesWithoutSelection = []string{"ATTESTATION", "AGGREGATION_SLOT", "AGGREGATE_AND_PROOF", "AGGREGATE_AND_PROOF_V2",
+		"BLOCK", "BLOCK_V2", "RANDAO_REVEAL", "SYNC_COMMITTEE_MESSAGE"}
+)
+
 // FinaliseThroughAReplacement runs a chain whose validators' keys only a signer has, until it finalises
-// five epochs. Then it ends the signer, starts another, releases the same keys to that one, and runs the
+// five epochs. The signer lets any client have the given types signed. Then it ends the signer, starts another, releases the same keys to that one, and runs the
 // chain until it finalises an epoch that began with the second signer. No validator may be slashed.
 //
 // A signer keeps what it signed in memory. So between the two it waits as docs/threat-model.md has it: the
 // time of two epochs and a slot from the last moment at which the first can have signed. Every duty after
 // that has a later slot and a later target, and a source that is no earlier than any before.
-func FinaliseThroughAReplacement(t *testing.T, validators int, launch func() Signer) {
+func FinaliseThroughAReplacement(t *testing.T, validators int, types []string, launch func() Signer) {
 	first := launch()
 	c := start(t, validators)
 	t.Logf("%d validators, genesis in %v", validators, time.Until(c.genesis.time).Round(time.Second))
-	client := c.employ(t, first)
+	client := c.employ(t, first, types)
 	c.await(t, client, enough)
 
 	client.stop(t)
@@ -47,7 +58,7 @@ func FinaliseThroughAReplacement(t *testing.T, validators int, launch func() Sig
 	second := launch()
 	time.Sleep(time.Until(quiet))
 	began := c.epoch()
-	client = c.employ(t, second)
+	client = c.employ(t, second, types)
 	c.await(t, client, began+1)
 	c.unslashed(t)
 }
@@ -56,9 +67,9 @@ func FinaliseThroughAReplacement(t *testing.T, validators int, launch func() Sig
 func (c *chain) epoch() uint64 { return uint64(max(0, time.Since(c.genesis.time)) / epoch) }
 
 // employ releases the validators' keys to a signer and starts a validator client that uses it.
-func (c *chain) employ(t *testing.T, signer Signer) *process {
+func (c *chain) employ(t *testing.T, signer Signer, types []string) *process {
 	t.Helper()
-	file, err := newKeyFile(c.genesis, c.validators)
+	file, err := newKeyFile(c.genesis, c.validators, types...)
 	if err != nil {
 		t.Fatal(err)
 	}
