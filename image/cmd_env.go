@@ -14,11 +14,12 @@ import (
 
 var envCommand = command{
 	run:  runEnv,
-	name: "env", args: "[toolchain]",
+	name: "env", args: "[toolchain | devnet]",
 	summary: "prepare what compiling and testing need, and print it as shell exports",
 	help: `Prints shell exports that make the host's go command compile C with the sandbox's compiler, after
 fetching and unpacking that compiler. Without the argument "toolchain" it prepares what the tests need as
-well: the kernel's configuration, the emulator, and the test images.
+well: the kernel's configuration, the emulator, and the test images; with the argument "devnet" the programs
+of a test chain too.
 
   eval "$(bin/image env toolchain)" && go vet ./...
   eval "$(bin/image env)" && go test ./...`,
@@ -28,38 +29,53 @@ func runEnv(ctx context.Context, c *call) error {
 	if err := c.parse(0, 1); err != nil {
 		return err
 	}
-	if len(c.args) == 1 && c.args[0] != "toolchain" {
-		return usagef("got argument %q, want toolchain or nothing", c.args[0])
+	what := strings.Join(c.args, "")
+	if what != "" && what != "toolchain" && what != "devnet" {
+		return usagef("got argument %q, want toolchain, devnet or nothing", what)
 	}
 	b, err := c.builder()
 	if err != nil {
 		return err
 	}
 	defer b.Progress.Close()
-	if err := exportToolchain(ctx, b, c.stdout); err != nil || len(c.args) == 1 {
-		return err
-	}
-	return exportTests(ctx, b, c.stdout)
-}
-
-func exportToolchain(ctx context.Context, b *builder.Builder, w io.Writer) error {
-	root, err := b.Root(ctx, "toolchain")
+	compiler, err := prepareCompiler(ctx, b)
 	if err != nil {
 		return err
+	}
+	for _, v := range compiler {
+		export(c.stdout, v.name, v.value)
+	}
+	if what == "toolchain" {
+		return nil
+	}
+	if err := exportTests(ctx, b, c.stdout); err != nil || what == "" {
+		return err
+	}
+	return exportDevnet(ctx, b, compiler, c.stdout)
+}
+
+type variable struct{ name, value string }
+
+// prepareCompiler unpacks the toolchain and returns what makes the host's go command compile C by it.
+func prepareCompiler(ctx context.Context, b *builder.Builder) ([]variable, error) {
+	root, err := b.Root(ctx, "toolchain")
+	if err != nil {
+		return nil, err
 	}
 	self, err := os.Executable()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if strings.ContainsAny(self+root, `'"$\`+"`") {
-		return fmt.Errorf("quotes in a path: %s or %s (hint: move the checkout, or set HOLDFAST_CACHE)", self, root)
+		return nil, fmt.Errorf("quotes in a path: %s or %s (hint: move the checkout, or set HOLDFAST_CACHE)", self, root)
 	}
-	export(w, "CGO_ENABLED", "1")
-	export(w, "CGO_CFLAGS", "-O2 -D__BLST_PORTABLE__")
-	export(w, "CGO_LDFLAGS", "")
-	fmt.Fprintf(w, "export CC=\"'%s' cc '%s'\"\n", self, root)
-	export(w, "HOLDFAST_TOOLCHAIN_ROOT", root)
-	return nil
+	return []variable{
+		{"CGO_ENABLED", "1"},
+		{"CGO_CFLAGS", "-O2 -D__BLST_PORTABLE__"},
+		{"CGO_LDFLAGS", ""},
+		{"CC", fmt.Sprintf("'%s' cc '%s'", self, root)}, // the go command splits it, and knows quotes
+		{"HOLDFAST_TOOLCHAIN_ROOT", root},
+	}, nil
 }
 
 func exportTests(ctx context.Context, b *builder.Builder, w io.Writer) error {
@@ -86,6 +102,19 @@ func exportTests(ctx context.Context, b *builder.Builder, w io.Writer) error {
 	export(w, "HOLDFAST_EIF", filepath.Join(b.Checkout, "build", "holdfast-x86_64.eif"))
 	export(w, "HOLDFAST_FLOOD_EIF", flood)
 	export(w, "HOLDFAST_BIN", filepath.Join(b.Checkout, "bin"))
+	return nil
+}
+
+func exportDevnet(ctx context.Context, b *builder.Builder, compiler []variable, w io.Writer) error {
+	var cgo []string
+	for _, v := range compiler {
+		cgo = append(cgo, v.name+"="+v.value)
+	}
+	devnet, err := b.Devnet(ctx, cgo)
+	if err != nil {
+		return err
+	}
+	export(w, "HOLDFAST_DEVNET_DIR", devnet)
 	return nil
 }
 

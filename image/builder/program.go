@@ -61,10 +61,15 @@ func (b *Builder) GoEnv(ctx context.Context, name string) (string, error) {
 }
 
 func (b *Builder) hostGo(ctx context.Context, args ...string) (string, error) {
+	return goIn(ctx, b.Checkout, nil, args...)
+}
+
+// goIn runs the host's go command in a directory, with more in its environment.
+func goIn(ctx context.Context, dir string, env []string, args ...string) (string, error) {
 	var out, errs bytes.Buffer
 	cmd := exec.CommandContext(ctx, "go", args...)
-	cmd.Dir = b.Checkout
-	cmd.Env = append(os.Environ(), "GOFLAGS=", "GOWORK=off")
+	cmd.Dir = dir
+	cmd.Env = append(append(os.Environ(), "GOFLAGS=", "GOWORK=off"), env...)
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	if err := cmd.Run(); err != nil {
 		return "", fmt.Errorf("go %s: %w\n%s", strings.Join(args, " "), err, errs.Bytes())
