@@ -270,8 +270,26 @@ func TestNoCommandIsAUsageError(t *testing.T) {
 	}
 }
 
+// commands are all of them.
+var commands = []string{"live", "document", "evidence", "release", "policy", "build", "history"}
+
+func TestTheDocumentationShowsEveryCommand(t *testing.T) {
+	page, err := os.ReadFile("../docs/verification.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range commands {
+		if !strings.Contains(string(page), "bin/verify "+name+" ") {
+			t.Errorf("no example of verify %s", name)
+		}
+		if !strings.Contains(usage, "verify "+name+" ") {
+			t.Errorf("verify %s is not in the usage", name)
+		}
+	}
+}
+
 func TestEveryCommandExplainsItself(t *testing.T) {
-	for _, name := range []string{"live", "document", "evidence", "release", "policy", "build", "history"} {
+	for _, name := range commands {
 		var out, err strings.Builder
 		if got := run(t.Context(), []string{name, "--help"}, &out, &err); got != 0 || err.Len() != 0 {
 			t.Errorf("%s: got status %d, stderr %q", name, got, err.String())

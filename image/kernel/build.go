@@ -50,7 +50,7 @@ const (
 
 // wholeBuild is how many steps make announced in the build of this configuration, for the progress
 // display only.
-const wholeBuild = 1558
+const wholeBuild = 1561
 
 // Build builds the kernel. It leaves Out/bzImage and Out/config, or an error and neither of them. The
 // sources are unpacked beside Out, half a gigabyte, and removed afterwards.

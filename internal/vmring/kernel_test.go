@@ -8,7 +8,8 @@ import (
 	"holdfast/image/kernel/floodtest"
 )
 
-// Floods the kernel's vsock driver from both sides at once. An unpatched driver stops carrying packets.
+// Loads the kernel's vsock driver from both sides at once. The deadlock that our patch removes needs two
+// guests joined ring to ring: image/kernel/floodtest shows it.
 func TestTheKernelKeepsCarryingWhileBothSidesFlood(t *testing.T) {
 	vm, _ := boot(t, "HOLDFAST_FLOOD_EIF")
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)

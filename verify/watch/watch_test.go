@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -22,6 +23,7 @@ func instance(name string) watch.Instance {
 // world is a gate to enclaves that a test moves about. Addresses without a run
 // do not answer.
 type world struct {
+	mu       sync.Mutex          // held by the story while it is told
 	runs     map[string][]string // by address; several take turns
 	turn     int
 	has      map[string]bool // who was given keys
@@ -31,6 +33,8 @@ type world struct {
 }
 
 func (w *world) Check(_ context.Context, url string) (watch.Enclave, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	if w.check != nil {
 		return nil, w.check
 	}
@@ -51,6 +55,8 @@ func (r *run) Instance() watch.Instance { return instance(r.name) }
 func (r *run) Close()                   {}
 
 func (r *run) Release(context.Context) error {
+	r.world.mu.Lock()
+	defer r.world.mu.Unlock()
 	err := r.world.releases[r.name]
 	delete(r.world.releases, r.name)
 	if err == nil || errors.Is(err, watch.ErrUncertain) {
@@ -96,7 +102,11 @@ func watching(t *testing.T, c watch.Config, before []watch.Supplied, runs map[st
 	synctest.Test(t, func(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		w.stop = stop
-		watching, err := watch.New(c, w.world, watch.Resume(before...), func(e watch.Event) { w.events = append(w.events, e) })
+		watching, err := watch.New(c, w.world, watch.Resume(before...), func(e watch.Event) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.events = append(w.events, e)
+		})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -105,7 +115,9 @@ func watching(t *testing.T, c watch.Config, before []watch.Supplied, runs map[st
 			w.err = watching.Run(ctx)
 		}()
 		synctest.Wait()
+		w.mu.Lock()
 		story(w)
+		w.mu.Unlock()
 		stop()
 		<-w.done
 	})
@@ -113,9 +125,11 @@ func watching(t *testing.T, c watch.Config, before []watch.Supplied, runs map[st
 }
 
 // pass lets time pass.
-func pass(d time.Duration) {
+func (w *watcher) pass(d time.Duration) {
+	w.mu.Unlock()
 	time.Sleep(d)
 	synctest.Wait()
+	w.mu.Lock()
 }
 
 func (w *watcher) want(t *testing.T, given ...string) {
@@ -128,12 +142,12 @@ func (w *watcher) want(t *testing.T, given ...string) {
 func TestARestartedEnclaveIsSuppliedAgain(t *testing.T) {
 	w := watching(t, config, nil, map[string][]string{a: {"one"}}, func(w *watcher) {
 		w.want(t, "one")
-		pass(time.Hour)
+		w.pass(time.Hour)
 		w.want(t, "one")
 		w.runs[a] = nil
-		pass(time.Minute)
+		w.pass(time.Minute)
 		w.runs[a] = []string{"two"}
-		pass(time.Minute)
+		w.pass(time.Minute)
 		w.want(t, "one", "two")
 	})
 	if w.err != nil || w.kinds() != "released silent released" {
@@ -144,7 +158,7 @@ func TestARestartedEnclaveIsSuppliedAgain(t *testing.T) {
 func TestTwoInstancesBehindOneAddressAreFoundBeforeTheSecondIsSupplied(t *testing.T) {
 	w := watching(t, config, nil, map[string][]string{a: {"one"}}, func(w *watcher) {
 		w.runs[a] = []string{"one", "two"}
-		pass(10 * time.Minute)
+		w.pass(10 * time.Minute)
 	})
 	w.want(t, "one")
 	if w.err != nil || !strings.Contains(w.kinds(), "waiting") {
@@ -155,10 +169,10 @@ func TestTwoInstancesBehindOneAddressAreFoundBeforeTheSecondIsSupplied(t *testin
 func TestAReplacedInstanceThatAnswersAgainEndsTheWatch(t *testing.T) {
 	w := watching(t, config, nil, map[string][]string{a: {"one"}}, func(w *watcher) {
 		w.runs[a] = []string{"two"}
-		pass(time.Minute)
+		w.pass(time.Minute)
 		w.want(t, "one", "two")
 		w.runs[a] = []string{"one"}
-		pass(time.Minute)
+		w.pass(time.Minute)
 	})
 	if !errors.Is(w.err, watch.ErrCopies) || !strings.HasSuffix(w.kinds(), "failed") {
 		t.Errorf("got %v, events %s", w.err, w.kinds())
@@ -166,7 +180,7 @@ func TestAReplacedInstanceThatAnswersAgainEndsTheWatch(t *testing.T) {
 }
 
 func TestOneInstanceOfTwoAddressesIsSupplied(t *testing.T) {
-	w := watching(t, both, nil, map[string][]string{a: {"one"}, b: {"two"}}, func(w *watcher) { pass(time.Hour) })
+	w := watching(t, both, nil, map[string][]string{a: {"one"}, b: {"two"}}, func(w *watcher) { w.pass(time.Hour) })
 	w.want(t, "one")
 	if w.err != nil || w.kinds() != "released waiting alive" && w.kinds() != "released waiting" {
 		t.Errorf("got %v, events %s", w.err, w.kinds())
@@ -176,9 +190,9 @@ func TestOneInstanceOfTwoAddressesIsSupplied(t *testing.T) {
 func TestAnotherAddressTakesOverAfterSilence(t *testing.T) {
 	watching(t, both, nil, map[string][]string{a: {"one"}, b: {"two"}}, func(w *watcher) {
 		w.runs[a] = nil
-		pass(4 * time.Minute)
+		w.pass(4 * time.Minute)
 		w.want(t, "one")
-		pass(2 * time.Minute)
+		w.pass(2 * time.Minute)
 		w.want(t, "one", "two")
 	})
 }
@@ -187,9 +201,9 @@ func TestSilenceThatEndsInTimeKeepsThePlace(t *testing.T) {
 	w := watching(t, both, nil, map[string][]string{a: {"one"}, b: {"two"}}, func(w *watcher) {
 		for range 5 {
 			w.runs[a] = nil
-			pass(4 * time.Minute)
+			w.pass(4 * time.Minute)
 			w.runs[a] = []string{"one"}
-			pass(time.Minute)
+			w.pass(time.Minute)
 		}
 	})
 	w.want(t, "one")
@@ -204,10 +218,10 @@ func TestAnotherAddressTakesOverAtOnceWhereTheFirstShowsAnotherInstance(t *testi
 	watching(t, c, nil, map[string][]string{a: {"one"}}, func(w *watcher) {
 		w.want(t, "one")
 		w.runs[a], w.runs[b] = []string{"two"}, []string{"three"}
-		pass(time.Minute)
+		w.pass(time.Minute)
 		// b is asked first, but whether one is gone shows only at a.
 		w.want(t, "one", "two")
-		pass(time.Hour)
+		w.pass(time.Hour)
 		w.want(t, "one", "two")
 	})
 }
@@ -215,7 +229,7 @@ func TestAnotherAddressTakesOverAtOnceWhereTheFirstShowsAnotherInstance(t *testi
 func TestAnInstanceThatMovesIsFollowed(t *testing.T) {
 	watching(t, both, nil, map[string][]string{a: {"one"}}, func(w *watcher) {
 		w.runs[a], w.runs[b] = []string{"two"}, []string{"one"}
-		pass(time.Hour)
+		w.pass(time.Hour)
 		w.want(t, "one")
 	})
 }
@@ -223,7 +237,7 @@ func TestAnInstanceThatMovesIsFollowed(t *testing.T) {
 func TestCopiesAreSuppliedOnlyWhereAllowed(t *testing.T) {
 	c := both
 	c.AllowCopies = true
-	w := watching(t, c, nil, map[string][]string{a: {"one"}, b: {"two"}}, func(w *watcher) { pass(time.Hour) })
+	w := watching(t, c, nil, map[string][]string{a: {"one"}, b: {"two"}}, func(w *watcher) { w.pass(time.Hour) })
 	w.want(t, "one", "two")
 	if w.err != nil {
 		t.Error(w.err)
@@ -234,9 +248,9 @@ func TestAFailedCheckEndsTheWatch(t *testing.T) {
 	failure := errors.New("check failed: E1")
 	w := watching(t, config, nil, map[string][]string{a: {"one"}}, func(w *watcher) {
 		w.check = failure
-		pass(time.Minute)
+		w.pass(time.Minute)
 		w.check, w.runs[a] = nil, []string{"two"}
-		pass(time.Hour)
+		w.pass(time.Hour)
 	})
 	w.want(t, "one")
 	if !errors.Is(w.err, failure) || w.kinds() != "released failed" {
@@ -245,11 +259,11 @@ func TestAFailedCheckEndsTheWatch(t *testing.T) {
 }
 
 func TestLongSilenceEndsTheWatch(t *testing.T) {
-	w := watching(t, config, nil, nil, func(*watcher) { pass(9 * time.Minute) })
+	w := watching(t, config, nil, nil, func(w *watcher) { w.pass(9 * time.Minute) })
 	if w.err != nil {
 		t.Errorf("before the deadline: %v", w.err)
 	}
-	w = watching(t, config, nil, nil, func(*watcher) { pass(11 * time.Minute) })
+	w = watching(t, config, nil, nil, func(w *watcher) { w.pass(11 * time.Minute) })
 	if !errors.Is(w.err, watch.ErrSilent) {
 		t.Errorf("got %v", w.err)
 	}
@@ -261,9 +275,9 @@ func TestAReleaseThatMayHaveArrivedIsTriedAgainAndNoOtherInstanceIsSupplied(t *t
 		w.want(t, "two")
 		w.releases["three"] = watch.ErrUncertain
 		w.runs[b] = []string{"three"}
-		pass(20 * time.Second) // two rounds: the attempt, and the one that learns of its success
+		w.pass(20 * time.Second) // two rounds: the attempt, and the one that learns of its success
 		w.runs[a] = []string{"four"}
-		pass(time.Hour)
+		w.pass(time.Hour)
 	})
 	w.want(t, "two", "three")
 	if w.err != nil || !strings.Contains(fmt.Sprint(w.events), "had arrived") {
@@ -275,11 +289,11 @@ func TestAnInstanceThatMayHaveTheKeysIsNotForgotten(t *testing.T) {
 	w := watching(t, config, nil, map[string][]string{a: nil}, func(w *watcher) {
 		w.releases["one"] = watch.ErrUncertain
 		w.runs[a] = []string{"one"}
-		pass(15 * time.Second)
+		w.pass(15 * time.Second)
 		w.runs[a] = []string{"two"}
-		pass(time.Minute)
+		w.pass(time.Minute)
 		w.runs[a] = []string{"one"}
-		pass(time.Minute)
+		w.pass(time.Minute)
 	})
 	if !errors.Is(w.err, watch.ErrCopies) {
 		t.Errorf("got %v", w.err)
@@ -290,7 +304,7 @@ func TestKeysFromElsewhereEndTheWatch(t *testing.T) {
 	w := watching(t, config, nil, nil, func(w *watcher) {
 		w.has["one"] = true
 		w.runs[a] = []string{"one"}
-		pass(time.Minute)
+		w.pass(time.Minute)
 	})
 	if !errors.Is(w.err, watch.ErrHasKeys) {
 		t.Errorf("got %v", w.err)
@@ -302,7 +316,7 @@ func TestARefusedReleaseEndsTheWatch(t *testing.T) {
 	w := watching(t, config, nil, nil, func(w *watcher) {
 		w.releases["one"] = refused
 		w.runs[a] = []string{"one"}
-		pass(time.Minute)
+		w.pass(time.Minute)
 	})
 	if !errors.Is(w.err, refused) {
 		t.Errorf("got %v", w.err)
@@ -311,15 +325,15 @@ func TestARefusedReleaseEndsTheWatch(t *testing.T) {
 
 func TestAResumedWatchKnowsWhatWasSupplied(t *testing.T) {
 	before := []watch.Supplied{{Instance: instance("zero"), URL: a, Confirmed: true}, {Instance: instance("one"), URL: a, Confirmed: true}}
-	w := watching(t, both, before, map[string][]string{a: {"one"}, b: {"two"}}, func(w *watcher) { pass(time.Hour) })
+	w := watching(t, both, before, map[string][]string{a: {"one"}, b: {"two"}}, func(w *watcher) { w.pass(time.Hour) })
 	w.want(t)
 	watching(t, both, before, map[string][]string{b: {"two"}}, func(w *watcher) {
-		pass(4 * time.Minute)
+		w.pass(4 * time.Minute)
 		w.want(t) // silence counts from the start of this watch
-		pass(2 * time.Minute)
+		w.pass(2 * time.Minute)
 		w.want(t, "two")
 	})
-	w = watching(t, both, before, map[string][]string{a: {"one"}, b: {"zero"}}, func(*watcher) { pass(time.Minute) })
+	w = watching(t, both, before, map[string][]string{a: {"one"}, b: {"zero"}}, func(w *watcher) { w.pass(time.Minute) })
 	if !errors.Is(w.err, watch.ErrCopies) {
 		t.Errorf("got %v", w.err)
 	}
@@ -327,7 +341,7 @@ func TestAResumedWatchKnowsWhatWasSupplied(t *testing.T) {
 
 func TestNoInstanceIsSuppliedThatDoesNotStay(t *testing.T) {
 	w := watching(t, config, []watch.Supplied{{Instance: instance("one"), URL: a, Confirmed: true}},
-		map[string][]string{a: {"two", "three", "four"}}, func(*watcher) { pass(time.Minute) })
+		map[string][]string{a: {"two", "three", "four"}}, func(w *watcher) { w.pass(time.Minute) })
 	for _, name := range w.given {
 		if name == "one" {
 			t.Error("the first was supplied twice")

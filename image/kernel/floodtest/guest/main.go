@@ -1,7 +1,9 @@
 // Command guest is the /init of a ramdisk that tests the kernel's vsock: it answers floods, and if the
 // word peer=CID stands on the kernel command line, which the kernel hands to /init as environment, it
-// floods that guest too. It prints "guest: QUEUED" on the console when all of the flood's requests for
-// connections are with the driver, and "guest: PASSED" when all of it is through, and goes on answering, or prints
+// floods that guest too.
+//
+// On the console it prints "guest: QUEUED" when all of the flood's requests for connections are with the
+// driver, and "guest: PASSED" when all of the flood is through; then it goes on answering. Or it prints
 // "guest: FAILED" and why, and resets the machine. Like an enclave it sends the parent a heartbeat once
 // it listens.
 package main
