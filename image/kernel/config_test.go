@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"holdfast/image/kernel"
+	"holdfast/internal/testenv"
 )
 
 func TestTheReviewedConfigurationHoldsTheInvariants(t *testing.T) {
@@ -26,7 +27,7 @@ func TestTheReviewedConfigurationGrantsTheFragments(t *testing.T) {
 }
 
 func TestTheBuiltConfigurationIsTheReviewedOne(t *testing.T) {
-	path := environment(t, "HOLDFAST_KERNEL_CONFIG")
+	path := testenv.Need(t, "HOLDFAST_KERNEL_CONFIG")
 	config, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -37,19 +38,6 @@ func TestTheBuiltConfigurationIsTheReviewedOne(t *testing.T) {
 	if err := kernel.CheckSame(kernel.Resolved(), config); err != nil {
 		t.Error(err)
 	}
-}
-
-// environment returns a variable that `make test` sets.
-func environment(t *testing.T, name string) string {
-	t.Helper()
-	value := os.Getenv(name)
-	if value == "" && os.Getenv("CI") == "true" {
-		t.Fatalf("%s is not set; run: make test", name)
-	}
-	if value == "" {
-		t.Skipf("%s is not set; run: make test", name)
-	}
-	return value
 }
 
 func TestEachRuleIsSoundAndEnforced(t *testing.T) {

@@ -16,24 +16,12 @@ import (
 	"holdfast/image/kernel/floodtest/crossover"
 	"holdfast/image/qemu"
 	"holdfast/image/sandbox"
+	"holdfast/internal/testenv"
 )
 
 func TestMain(m *testing.M) {
 	sandbox.Init()
 	os.Exit(m.Run())
-}
-
-// environment returns a variable that `make test` sets.
-func environment(t *testing.T, name string) string {
-	t.Helper()
-	value := os.Getenv(name)
-	if value == "" && os.Getenv("CI") == "true" {
-		t.Fatalf("%s is not set; run: make test", name)
-	}
-	if value == "" {
-		t.Skipf("%s is not set; run: make test", name)
-	}
-	return value
 }
 
 // floodLimit bounds the two boots and the flood on a busy machine; on an idle one they take seconds.
@@ -90,11 +78,11 @@ func start(t *testing.T, ctx context.Context, run, name string, peer int) *conso
 	t.Helper()
 	c := &console{changed: make(chan struct{}, 1)}
 	p, err := sandbox.Start(ctx, sandbox.Spec{
-		Root: environment(t, "HOLDFAST_QEMU_ROOT"),
+		Root: testenv.Need(t, "HOLDFAST_QEMU_ROOT"),
 		Binds: []sandbox.Bind{
 			{Source: run, Target: "/vm", Writable: true},
-			{Source: environment(t, "HOLDFAST_QEMU_DIR"), Target: "/qemu"},
-			{Source: environment(t, "HOLDFAST_FLOOD_EIF"), Target: "/flood.eif"},
+			{Source: testenv.Need(t, "HOLDFAST_QEMU_DIR"), Target: "/qemu"},
+			{Source: testenv.Need(t, "HOLDFAST_FLOOD_EIF"), Target: "/flood.eif"},
 		},
 		Args: []string{"/qemu/" + qemu.Program, "-L", "/qemu/" + qemu.Firmware,
 			"-M", "nitro-enclave,vsock=c,id=" + name, "-accel", "tcg,thread=multi", "-cpu", "max", "-m", "512M", "-smp", "2",
