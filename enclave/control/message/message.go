@@ -142,6 +142,7 @@ type Logs struct {
 
 // Generate asks for validators' keys made inside the enclave.
 type Generate struct {
+	Nonce         string `json:"nonce"` // of the attestation: 64 hexadecimal digits, the holder's
 	Name          string `json:"name"`
 	Version       uint64 `json:"version"`
 	Configuration []byte `json:"configuration"` // standard base64 of JSON; must name a KMS key
@@ -150,6 +151,7 @@ type Generate struct {
 
 // Tables are rows of the predecessor's tables, as they stand there.
 type Tables struct {
+	Nonce         string         `json:"nonce"`
 	Name          string         `json:"name"`
 	Version       uint64         `json:"version"`
 	Configuration []byte         `json:"configuration"`

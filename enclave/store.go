@@ -1,0 +1,204 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"holdfast/enclave/bundle"
+	"holdfast/enclave/control"
+	"holdfast/enclave/control/message"
+	"holdfast/enclave/egress"
+	"holdfast/enclave/slashing"
+	"holdfast/enclave/slashing/dynamo"
+	"holdfast/enclave/slashing/journal"
+)
+
+// journalPort is where the parent keeps the journal.
+const journalPort = 5555
+
+// probeTimeout bounds the question, for a status, whether the store works.
+const probeTimeout = 2 * time.Second
+
+// A backing is a store as its package makes it.
+type backing interface {
+	slashing.Archive
+	slashing.Prober
+	slashing.Versioner
+	Close() error
+}
+
+// A store is the signing history of one start.
+type store struct {
+	backing
+	guard  *slashing.Guard
+	kind   bundle.Slashing
+	secret [sha256.Size]byte // of the bundle's slashing key
+
+	// Of a journal: what it ended with when it was opened, and what this start asks
+	// an operator to sign.
+	head      [32]byte
+	sequence  uint64
+	challenge [32]byte
+}
+
+// openStore opens the bundle's store, once for a start. The caller holds change.
+func (a *application) openStore(ctx context.Context, b *bundle.Bundle) error {
+	keySum := sha256.Sum256(b.SlashingKey.Reveal())
+	if a.store != nil {
+		if a.store.secret != keySum {
+			return errors.New("this bundle has another slashing key than the one in force: that takes a restart of the enclave, and a new journal or table")
+		}
+		return nil
+	}
+	opened := &store{kind: b.Settings.Slashing, secret: keySum}
+	var floor *slashing.Floor
+	var err error
+	if opened.kind.Store == bundle.DynamoDB {
+		opened.backing, err = a.openTable(ctx, b)
+	} else {
+		floor, err = a.openJournal(ctx, b, opened)
+	}
+	if err != nil {
+		return err
+	}
+	opened.guard, err = slashing.NewGuard(slashing.GuardOptions{
+		Store:    opened.backing,
+		Schedule: b.Settings.Network.Schedule(),
+		Clock:    a.clock,
+		Floor:    floor,
+	})
+	if err != nil {
+		_ = opened.Close()
+		return err
+	}
+	a.store = opened
+	return nil
+}
+
+func (a *application) openJournal(ctx context.Context, b *bundle.Bundle, into *store) (*slashing.Floor, error) {
+	opened, err := journal.Open(ctx, journal.Config{
+		Dial:    func(ctx context.Context) (net.Conn, error) { return a.dial(ctx, journalPort) },
+		Key:     b.SlashingKey,
+		Name:    b.Name,
+		Network: b.Settings.Network.GenesisValidatorsRoot,
+		Log:     a.log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	into.backing = opened
+	into.head, into.sequence = opened.Head()
+	_, _ = rand.Read(into.challenge[:]) // never fails
+	if into.kind.Freshness != slashing.Strict {
+		a.log.Warn("the configuration believes the parent's journal: whoever can put back an older copy of it can have validators slashed")
+		return nil, nil
+	}
+	now, err := a.clock.Now()
+	if err != nil {
+		_ = opened.Close()
+		return nil, err
+	}
+	floor := b.Settings.Network.Schedule().FloorAt(now)
+	a.log.Info("strict freshness: nothing at or below the floor is signed", "epoch", floor.Epoch, "slot", floor.Slot, "head", hexadecimal(into.head[:]))
+	return &floor, nil
+}
+
+func (a *application) openTable(ctx context.Context, b *bundle.Bundle) (*dynamo.Store, error) {
+	table := b.Settings.Slashing.Table
+	client, err := a.client(egress.DynamoDBPort, table.Endpoint, dynamo.Host(table.ARN), table.Roots)
+	if err != nil {
+		return nil, err
+	}
+	keys := make([]slashing.PublicKey, len(b.PublicKeys))
+	for i, key := range b.PublicKeys {
+		keys[i] = slashing.PublicKey(key)
+	}
+	return dynamo.Open(ctx, dynamo.Config{
+		Table: table.ARN, Endpoint: table.Endpoint, Client: client, Credentials: b.Store,
+		Key: b.SlashingKey, Network: b.Settings.Network.GenesisValidatorsRoot, Keys: keys, Log: a.log,
+	})
+}
+
+func hexadecimal(b []byte) string { return hex.EncodeToString(b) }
+
+func (s *store) status() *message.Slashing {
+	status := &message.Slashing{Store: s.kind.Store.String(), Floor: floorOf(s.guard)}
+	if s.kind.Store != bundle.DynamoDB {
+		status.Freshness = s.kind.Freshness.String()
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), probeTimeout)
+	defer cancel()
+	if err := s.guard.Probe(ctx); err != nil {
+		status.Problem = err.Error()
+	}
+	return status
+}
+
+func floorOf(g *slashing.Guard) *message.Floor {
+	floor := g.Floor()
+	if floor == nil {
+		return nil
+	}
+	return &message.Floor{Epoch: floor.Epoch, Slot: floor.Slot}
+}
+
+// Archive is part of [control.Enclave].
+func (a *application) Archive() (slashing.Archive, error) {
+	s := a.now().store
+	if s == nil {
+		return nil, fmt.Errorf("%w: %w", control.ErrConflict, errNoStore)
+	}
+	return s.guard, nil
+}
+
+// Head is part of [control.Enclave].
+func (a *application) Head() (message.Head, error) {
+	s := a.now().store
+	switch {
+	case s == nil:
+		return message.Head{}, fmt.Errorf("%w: %w", control.ErrConflict, errNoStore)
+	case s.kind.Store == bundle.DynamoDB:
+		return message.Head{}, fmt.Errorf("%w: the store is DynamoDB, which needs nobody to vouch for it", control.ErrConflict)
+	}
+	return message.Head{
+		Challenge: hexadecimal(s.challenge[:]), Head: hexadecimal(s.head[:]), Sequence: s.sequence,
+		Floor: floorOf(s.guard),
+	}, nil
+}
+
+// Vouch is part of [control.Enclave]. The statement must be of this start, this
+// journal and this configuration, and signed by the operator that the
+// configuration names.
+func (a *application) Vouch(m message.Statement) error {
+	s := a.now().store
+	if s == nil {
+		return fmt.Errorf("%w: %w", control.ErrConflict, errNoStore)
+	}
+	if s.kind.Operator == nil {
+		return fmt.Errorf("%w: the configuration names no operator who could vouch for a journal", control.ErrRefused)
+	}
+	statement, err := slashing.ParseStatement(m.Challenge, m.Head, m.Signature)
+	if err != nil {
+		return err
+	}
+	if err := statement.Verify(*s.kind.Operator, s.challenge, s.head, a.configurationDigest()); err != nil {
+		return fmt.Errorf("%w: %w", control.ErrRefused, err)
+	}
+	s.guard.Lift()
+	a.log.Warn("the operator has vouched for the journal: the floor is lifted", "head", m.Head)
+	return nil
+}
+
+func (a *application) configurationDigest() [48]byte {
+	s := a.now()
+	if s.serving == nil {
+		return [48]byte{}
+	}
+	return s.serving.ConfigurationDigest()
+}
