@@ -2,27 +2,51 @@ package main
 
 import (
 	"context"
+	"errors"
 	"log/slog"
+	"net"
 	"runtime"
-	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"holdfast/enclave/attest"
+	"holdfast/enclave/clock"
+	"holdfast/enclave/control"
 	"holdfast/enclave/ethereum"
 	"holdfast/enclave/ethereum/keystore"
-	"holdfast/enclave/nsm"
 	"holdfast/enclave/serve"
 	"holdfast/enclave/unseal"
 	"holdfast/verify/binding"
 )
 
-// assemble makes this start's keys and the server that rests on them.
-func assemble(ctx context.Context, module *nsm.Device, now time.Time, log *slog.Logger) (*serve.Server, error) {
-	described, err := module.Describe(ctx)
+// An enclave is an application with the two servers that speak for it. Make one
+// with [assemble].
+type enclave struct {
+	application *application
+	control     *control.Server
+}
+
+// assemble makes this start's keys and what rests on them. logs is where the parent
+// reads what p's log says.
+func assemble(ctx context.Context, p platform, logs *control.Ring) (*enclave, error) {
+	described, err := p.module.Describe(ctx)
 	if err != nil {
 		return nil, err
 	}
-	log.Info("module", "id", described.ModuleID, "version", described.Version, "locked", described.Locked)
-	identity, err := serve.NewIdentity(now)
+	p.log.Info("module", "id", described.ModuleID, "version", described.Version, "locked", described.Locked)
+	a, err := newApplication(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	port, err := control.New(control.Config{Enclave: a, Metrics: a.signer.Handler(), Logs: logs, Log: p.log})
+	if err != nil {
+		return nil, err
+	}
+	return &enclave{a, port}, nil
+}
+
+func newApplication(ctx context.Context, p platform) (*application, error) {
+	identity, err := serve.NewIdentity(p.started)
 	if err != nil {
 		return nil, err
 	}
@@ -31,14 +55,19 @@ func assemble(ctx context.Context, module *nsm.Device, now time.Time, log *slog.
 		return nil, err
 	}
 	a := &application{
-		module:   module,
-		log:      log,
+		platform: p,
 		identity: identity,
+		key:      key,
 		bound:    binding.Binding{TLSKey: identity.PublicKey(), HPKEKey: key.PublicKey()},
-		signer:   ethereum.New(log),
+		signer:   ethereum.New(p.log),
 		opener:   keystore.NewOpener(keystoreMemory(), runtime.GOMAXPROCS(0)),
+		roles:    new(unseal.Credentials),
+		unsealer: newUnsealer(),
 	}
-	attester, err := attest.New(module, a.bound)
+	if a.clock, err = clock.New(ctx, clock.Options{Module: p.module, Log: p.log}); err != nil {
+		return nil, err
+	}
+	attester, err := attest.New(p.module, a.bound)
 	if err != nil {
 		return nil, err
 	}
@@ -48,10 +77,42 @@ func assemble(ctx context.Context, module *nsm.Device, now time.Time, log *slog.
 	}
 	a.server, err = serve.New(serve.Config{
 		Settings:   settings,
-		Releaser:   unseal.NewSlot(key, binding.ReleaseInfo(a.bound.Digest()), a.load),
+		Releaser:   a,
 		Signer:     a.signer.Handler(),
 		KeyManager: a.signer.KeyManager(),
-		Log:        log,
+		Log:        p.log,
 	})
-	return a.server, err
+	return a, err
+}
+
+// serve runs until ctx ends, when it returns nil, or a server fails.
+func (e *enclave) serve(ctx context.Context, clients, parent net.Listener) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return e.application.server.Serve(ctx, clients) })
+	group.Go(func() error { return e.control.Serve(ctx, parent) })
+	group.Go(func() error { return ended(ctx, e.application.clock.Run(ctx)) })
+	group.Go(func() error { e.application.unseal(ctx); return nil })
+	err := group.Wait()
+	e.application.close()
+	return err
+}
+
+// ended makes the end of a context no error.
+func ended(ctx context.Context, err error) error {
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		return nil
+	}
+	return err
+}
+
+// close lets go of the store.
+func (a *application) close() {
+	a.change.Lock()
+	defer a.change.Unlock()
+	if a.store == nil {
+		return
+	}
+	if err := a.store.Close(); err != nil {
+		a.log.Log(context.Background(), slog.LevelWarn, "closing the slashing store", "error", err)
+	}
 }

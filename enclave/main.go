@@ -2,7 +2,8 @@
 // into PCR2.
 //
 // It makes a TLS key and an HPKE key, has the Nitro Security Module attest to
-// both, takes one release of keys, and signs for validator clients over HTTPS
+// both, takes a sealed bundle from its parent on vsock port 5001 and the bundle's
+// data key from AWS KMS or a release, and signs for validator clients over HTTPS
 // on vsock port 5000. It listens nowhere else, and no flag or variable changes
 // what it does.
 //
@@ -24,6 +25,8 @@ import (
 
 	"github.com/mdlayher/vsock"
 
+	"holdfast/enclave/control"
+	"holdfast/enclave/control/message"
 	"holdfast/enclave/nsm"
 )
 
@@ -44,7 +47,7 @@ const (
 
 const usage = `usage: enclave -parent-cid N
 
-Serves HTTPS on vsock port 5000. Only init calls it.
+Serves HTTPS on vsock port 5000, and its parent on 5001. Only init calls it.
 
   -parent-cid N   the context identifier under which the parent answered
 `
@@ -61,8 +64,9 @@ func run(ctx context.Context, args []string, _ io.Reader, _, stderr io.Writer) i
 		fmt.Fprintf(stderr, "enclave: %v\n\n%s", err, usage)
 		return exitUsage
 	}
-	log := slog.New(slog.NewTextHandler(stderr, nil))
-	if err := listen(ctx, log.With("parent", parent)); err != nil {
+	logs := new(control.Ring)
+	log := slog.New(slog.NewTextHandler(io.MultiWriter(stderr, logs), nil))
+	if err := listen(ctx, parent, logs, log); err != nil {
 		log.Error("cannot serve", "error", err)
 		return exitFailed
 	}
@@ -87,7 +91,7 @@ func parse(args []string) (uint32, error) {
 }
 
 // listen serves on the module and the socket that only an enclave has.
-func listen(ctx context.Context, log *slog.Logger) error {
+func listen(ctx context.Context, parent uint32, logs *control.Ring, log *slog.Logger) error {
 	// There is no swap: near the end of memory the collector works harder
 	// before the kernel ends the program.
 	if total := totalMemory(); total > 0 {
@@ -98,14 +102,18 @@ func listen(ctx context.Context, log *slog.Logger) error {
 		return err
 	}
 	defer func() { _ = module.Close() }()
-	server, err := assemble(ctx, module, time.Now(), log)
+	made, err := assemble(ctx, platform{module: module, dial: dialParent(parent), started: time.Now(), log: log}, logs)
 	if err != nil {
 		return err
 	}
-	listener, err := vsock.ListenContextID(anyContext, port, nil)
+	clients, err := vsock.ListenContextID(anyContext, port, nil)
 	if err != nil {
 		return err
 	}
-	log.Info("serving HTTPS", "port", port)
-	return server.Serve(ctx, listener)
+	commands, err := vsock.ListenContextID(anyContext, message.Port, nil)
+	if err != nil {
+		return err
+	}
+	log.Info("listening", "https", port, "control", message.Port)
+	return made.serve(ctx, clients, commands)
 }

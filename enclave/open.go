@@ -11,6 +11,7 @@ import (
 	"holdfast/enclave/ethereum"
 	"holdfast/enclave/secret"
 	"holdfast/enclave/serve"
+	"holdfast/enclave/slashing"
 	"holdfast/enclave/unseal"
 	"holdfast/verify/binding"
 	"holdfast/verify/envelope"
@@ -34,18 +35,16 @@ func (a *application) Release(ctx context.Context, sealed []byte) ([]string, err
 		return nil, err
 	}
 	defer plaintext.Wipe()
-	digest, key, err := envelope.ParseRelease(plaintext.Reveal())
+	digest, dataKey, err := envelope.ParseRelease(plaintext.Reveal())
 	if err != nil {
 		return nil, err
 	}
 	if want := pending.Digest(); digest != want {
 		return nil, fmt.Errorf("the data key is of bundle %x…, and the bundle that waits here is %x…: give the parent the one that you release", digest[:8], want[:8])
 	}
-	dataKey := secret.New(key[:])
-	defer dataKey.Wipe()
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
-	if err := a.open(ctx, pending, dataKey); err != nil {
+	if err := a.open(ctx, pending, secret.New(dataKey)); err != nil {
 		a.set(func(s *situation) { s.problem = err })
 		return nil, err
 	}
@@ -93,7 +92,8 @@ func (a *application) open(ctx context.Context, e *envelope.Envelope, dataKey se
 
 // sign gives the signer the bundle's keys.
 func (a *application) sign(b *bundle.Bundle) error {
-	keys := b.TakeKeys()
+	keys := b.Keys
+	b.Keys = nil // they are the signer's now
 	if a.now().serving != nil {
 		return a.signer.Replace(keys)
 	}
@@ -101,7 +101,7 @@ func (a *application) sign(b *bundle.Bundle) error {
 		Network:       b.Settings.Network,
 		Keys:          keys,
 		Slashing:      a.store.guard,
-		HighWatermark: b.Settings.Slashing.HighWatermark,
+		HighWatermark: (*slashing.HighWatermark)(b.Settings.Slashing.HighWatermark),
 		Client:        serve.Policy,
 		Keystores:     a.opener,
 		Batch:         b.Settings.API.Batch,

@@ -26,7 +26,7 @@ func (a *application) Present(ctx context.Context, data []byte) error {
 	if err != nil {
 		return err
 	}
-	configuration, err := bundle.ParseConfiguration(presented.Configuration)
+	configuration, err := bundle.ConfigurationOf(presented)
 	if err != nil {
 		return err
 	}

@@ -36,9 +36,11 @@ type backing interface {
 // A store is the signing history of one start.
 type store struct {
 	backing
-	guard  *slashing.Guard
-	kind   bundle.Slashing
-	secret [sha256.Size]byte // of the bundle's slashing key
+	guard *slashing.Guard
+	kind  bundle.Slashing
+	// configuration is the digest of the bundle's.
+	configuration [48]byte
+	secret        [sha256.Size]byte // of the bundle's slashing key
 
 	// Of a journal: what it ended with when it was opened, and what this start asks
 	// an operator to sign.
@@ -56,7 +58,7 @@ func (a *application) openStore(ctx context.Context, b *bundle.Bundle) error {
 		}
 		return nil
 	}
-	opened := &store{kind: b.Settings.Slashing, secret: keySum}
+	opened := &store{kind: b.Settings.Slashing, configuration: b.Settings.Digest(), secret: keySum}
 	var floor *slashing.Floor
 	var err error
 	if opened.kind.Store == bundle.DynamoDB {
@@ -69,7 +71,7 @@ func (a *application) openStore(ctx context.Context, b *bundle.Bundle) error {
 	}
 	opened.guard, err = slashing.NewGuard(slashing.GuardOptions{
 		Store:    opened.backing,
-		Schedule: b.Settings.Network.Schedule(),
+		Schedule: schedule(b),
 		Clock:    a.clock,
 		Floor:    floor,
 	})
@@ -95,7 +97,7 @@ func (a *application) openJournal(ctx context.Context, b *bundle.Bundle, into *s
 	into.backing = opened
 	into.head, into.sequence = opened.Head()
 	_, _ = rand.Read(into.challenge[:]) // never fails
-	if into.kind.Freshness != slashing.Strict {
+	if into.kind.Freshness == bundle.JournalFreshness {
 		a.log.Warn("the configuration believes the parent's journal: whoever can put back an older copy of it can have validators slashed")
 		return nil, nil
 	}
@@ -104,23 +106,23 @@ func (a *application) openJournal(ctx context.Context, b *bundle.Bundle, into *s
 		_ = opened.Close()
 		return nil, err
 	}
-	floor := b.Settings.Network.Schedule().FloorAt(now)
+	floor := schedule(b).Floor(now)
 	a.log.Info("strict freshness: nothing at or below the floor is signed", "epoch", floor.Epoch, "slot", floor.Slot, "head", hexadecimal(into.head[:]))
-	return &floor, nil
+	return floor, nil
 }
 
 func (a *application) openTable(ctx context.Context, b *bundle.Bundle) (*dynamo.Store, error) {
-	table := b.Settings.Slashing.Table
-	client, err := a.client(egress.DynamoDBPort, table.Endpoint, dynamo.Host(table.ARN), table.Roots)
+	settings := &b.Settings.Slashing
+	client, err := a.client(egress.DynamoDBPort, settings.Endpoint, settings.Roots)
 	if err != nil {
 		return nil, err
 	}
-	keys := make([]slashing.PublicKey, len(b.PublicKeys))
-	for i, key := range b.PublicKeys {
-		keys[i] = slashing.PublicKey(key)
+	keys := make([]slashing.PublicKey, len(b.Keys))
+	for i, key := range b.Keys {
+		keys[i] = slashing.PublicKey(key.PublicKey())
 	}
 	return dynamo.Open(ctx, dynamo.Config{
-		Table: table.ARN, Endpoint: table.Endpoint, Client: client, Credentials: b.Store,
+		Table: settings.Table, Endpoint: settings.Endpoint, Client: client, Credentials: tableCredentials(b.Store),
 		Key: b.SlashingKey, Network: b.Settings.Network.GenesisValidatorsRoot, Keys: keys, Log: a.log,
 	})
 }
@@ -128,10 +130,7 @@ func (a *application) openTable(ctx context.Context, b *bundle.Bundle) (*dynamo.
 func hexadecimal(b []byte) string { return hex.EncodeToString(b) }
 
 func (s *store) status() *message.Slashing {
-	status := &message.Slashing{Store: s.kind.Store.String(), Floor: floorOf(s.guard)}
-	if s.kind.Store != bundle.DynamoDB {
-		status.Freshness = s.kind.Freshness.String()
-	}
+	status := &message.Slashing{Store: string(s.kind.Store), Freshness: string(s.kind.Freshness), Floor: floorOf(s.guard)}
 	ctx, cancel := context.WithTimeout(context.Background(), probeTimeout)
 	defer cancel()
 	if err := s.guard.Probe(ctx); err != nil {
@@ -167,7 +166,8 @@ func (a *application) Head() (message.Head, error) {
 		return message.Head{}, fmt.Errorf("%w: the store is DynamoDB, which needs nobody to vouch for it", control.ErrConflict)
 	}
 	return message.Head{
-		Challenge: hexadecimal(s.challenge[:]), Head: hexadecimal(s.head[:]), Sequence: s.sequence,
+		Configuration: hexadecimal(s.configuration[:]),
+		Challenge:     hexadecimal(s.challenge[:]), Head: hexadecimal(s.head[:]), Sequence: s.sequence,
 		Floor: floorOf(s.guard),
 	}, nil
 }
@@ -183,11 +183,16 @@ func (a *application) Vouch(m message.Statement) error {
 	if s.kind.Operator == nil {
 		return fmt.Errorf("%w: the configuration names no operator who could vouch for a journal", control.ErrRefused)
 	}
-	statement, err := slashing.ParseStatement(m.Challenge, m.Head, m.Signature)
+	signature, err := hex.DecodeString(m.Signature)
 	if err != nil {
-		return err
+		return errors.New("want a signature in hexadecimal digits")
 	}
-	if err := statement.Verify(*s.kind.Operator, s.challenge, s.head, a.configurationDigest()); err != nil {
+	// What the statement says of challenge and head is only for a clearer answer.
+	if m.Challenge != hexadecimal(s.challenge[:]) || m.Head != hexadecimal(s.head[:]) {
+		return fmt.Errorf("%w: the statement is of another start of the enclave, or of another journal", control.ErrRefused)
+	}
+	statement := slashing.Statement{Configuration: s.configuration, Challenge: s.challenge, Head: s.head}
+	if err := statement.Verify(s.kind.Operator, signature); err != nil {
 		return fmt.Errorf("%w: %w", control.ErrRefused, err)
 	}
 	s.guard.Lift()
@@ -195,10 +200,12 @@ func (a *application) Vouch(m message.Statement) error {
 	return nil
 }
 
-func (a *application) configurationDigest() [48]byte {
-	s := a.now()
-	if s.serving == nil {
-		return [48]byte{}
+// schedule is when a network's slots are.
+func schedule(b *bundle.Bundle) slashing.Schedule {
+	n := &b.Settings.Network
+	return slashing.Schedule{
+		Genesis:       time.Unix(int64(n.GenesisTime), 0),
+		SlotDuration:  time.Duration(n.SecondsPerSlot) * time.Second,
+		SlotsPerEpoch: n.SlotsPerEpoch,
 	}
-	return s.serving.ConfigurationDigest()
 }

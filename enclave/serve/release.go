@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"mime"
@@ -10,11 +11,11 @@ import (
 	"holdfast/enclave/unseal"
 )
 
-// A Releaser takes what was sealed to the enclave and returns the public keys
-// it now signs with. [unseal.ErrFilled] says that it did so before; any other
-// error says what is wrong with what was sealed, and holds no secret.
+// A Releaser takes a data key that was sealed to the enclave and returns the public
+// keys it now signs with. [unseal.ErrUnwanted] says that nothing waits for one; any
+// other error says what is wrong, and holds no secret.
 type Releaser interface {
-	Release(sealed []byte) (publicKeys []string, err error)
+	Release(ctx context.Context, sealed []byte) (publicKeys []string, err error)
 }
 
 // releaseHandler serves POST /release.
@@ -37,14 +38,14 @@ func (h *releaseHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		writeError(w, http.StatusUnsupportedMediaType, "want content type "+releaseType)
 		return
 	}
-	// Keystores take their time to open.
+	// A bundle is opened, and its store read.
 	if err := http.NewResponseController(w).SetWriteDeadline(time.Now().Add(keysTimeout)); err != nil {
 		writeError(w, http.StatusInternalServerError, "internal error")
 		return
 	}
-	publicKeys, err := h.releaser.Release(bodyOf(r))
+	publicKeys, err := h.releaser.Release(r.Context(), bodyOf(r))
 	switch {
-	case errors.Is(err, unseal.ErrFilled):
+	case errors.Is(err, unseal.ErrUnwanted):
 		writeError(w, http.StatusConflict, err.Error())
 	case err != nil:
 		h.log.Warn("a release was refused", "error", err)

@@ -1,10 +1,9 @@
-// Package unseal opens what an operator seals to this enclave, and sees that
-// it is taken once.
+// Package unseal obtains a bundle's data key: from whoever seals it to this enclave,
+// or from AWS KMS.
 //
 // At start the enclave makes an HPKE key (RFC 9180) of MLKEM768-X25519, so that
 // what is sealed today stays sealed when X25519 falls. The attestation document
-// binds the public key; the private key never leaves memory, and is dropped
-// when a [Slot] has been filled.
+// binds the public key; the private key never leaves memory.
 package unseal
 
 import (
@@ -24,8 +23,11 @@ const (
 	tagSize = 16
 
 	// MaxSize bounds what is sealed and how it comes, encapsulation included.
-	MaxSize = 8 << 20
+	MaxSize = 4 << 10
 )
+
+// ErrUnwanted is the error of a data key that no bundle waits for.
+var ErrUnwanted = errors.New("unseal: no bundle waits for a data key here: give the parent a bundle first, or a newer one than the one in force")
 
 // ErrSealed is the error of what does not open: truncated, changed, or sealed
 // to another key or context. Which of them is not told.

@@ -98,11 +98,12 @@ type Credentials struct {
 
 // Head names the journal that this start of the enclave read.
 type Head struct {
-	Challenge string `json:"challenge"` // of this start, 64 hexadecimal digits
-	Head      string `json:"head"`      // digest of the last record, 64 hexadecimal digits
-	Sequence  uint64 `json:"sequence,string"`
-	Keys      int    `json:"keys"`
-	Floor     *Floor `json:"floor,omitempty"` // nil once lifted
+	Configuration string `json:"configuration"` // digest, 96 hexadecimal digits
+	Challenge     string `json:"challenge"`     // of this start, 64 hexadecimal digits
+	Head          string `json:"head"`          // digest of the last record, 64 hexadecimal digits
+	Sequence      uint64 `json:"sequence,string"`
+	Keys          int    `json:"keys"`
+	Floor         *Floor `json:"floor,omitempty"` // nil once lifted
 }
 
 // Statement is the operator's: the journal with this head is current.
