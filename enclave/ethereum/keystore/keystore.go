@@ -21,6 +21,7 @@ import (
 
 	"holdfast/enclave/ethereum/bls"
 	"holdfast/enclave/ethereum/jsontree"
+	"holdfast/enclave/secret"
 )
 
 // MaxSize bounds a keystore file, which is some 700 bytes.
@@ -61,44 +62,62 @@ func NewOpener(memory int64, workers int) *Opener {
 // Open decrypts a keystore. It waits for its share of memory and processors, or
 // until ctx ends. The caller owns and wipes file and password.
 func (o *Opener) Open(ctx context.Context, file, password []byte) (*bls.SecretKey, error) {
-	k, err := parse(file)
-	if err != nil {
-		return nil, fmt.Errorf("keystore: %w", err)
-	}
-	forms, err := normalForms(password)
-	if err != nil {
-		return nil, fmt.Errorf("keystore: %w", err)
-	}
-	key, err := o.openAny(ctx, k, forms)
-	if err != nil {
-		return nil, fmt.Errorf("keystore: %w", err)
-	}
-	return key, nil
-}
-
-// openAny tries one form of the password after another, and wipes them.
-func (o *Opener) openAny(ctx context.Context, k *keystore, forms [][]byte) (key *bls.SecretKey, err error) {
-	for _, form := range forms {
-		defer clear(form)
-		if key, err = o.open(ctx, k, form); !errors.Is(err, ErrPassword) {
-			break
-		}
-	}
+	scalar, key, err := o.OpenScalar(ctx, file, password)
+	scalar.Wipe()
 	return key, err
 }
 
-func (o *Opener) open(ctx context.Context, k *keystore, password []byte) (*bls.SecretKey, error) {
+// OpenScalar is Open for a caller that keeps the key elsewhere: it returns the
+// scalar, 32 bytes in big-endian order, beside the key made of it. The caller owns
+// and wipes both.
+func (o *Opener) OpenScalar(ctx context.Context, file, password []byte) (secret.Bytes, *bls.SecretKey, error) {
+	k, err := parse(file)
+	if err != nil {
+		return secret.Bytes{}, nil, fmt.Errorf("keystore: %w", err)
+	}
+	forms, err := normalForms(password)
+	if err != nil {
+		return secret.Bytes{}, nil, fmt.Errorf("keystore: %w", err)
+	}
+	scalar, key, err := o.openAny(ctx, k, forms)
+	if err != nil {
+		return secret.Bytes{}, nil, fmt.Errorf("keystore: %w", err)
+	}
+	return scalar, key, nil
+}
+
+// openAny tries one form of the password after another, and wipes them.
+func (o *Opener) openAny(ctx context.Context, k *keystore, forms [][]byte) (scalar secret.Bytes, key *bls.SecretKey, err error) {
+	for _, form := range forms {
+		defer clear(form)
+		if scalar, key, err = o.open(ctx, k, form); !errors.Is(err, ErrPassword) {
+			break
+		}
+	}
+	return scalar, key, err
+}
+
+func (o *Opener) open(ctx context.Context, k *keystore, password []byte) (secret.Bytes, *bls.SecretKey, error) {
 	derived, err := o.derive(ctx, k.kdf, password)
 	if err != nil {
-		return nil, err
+		return secret.Bytes{}, nil, err
 	}
 	defer clear(derived)
-	secret, err := k.decrypt(derived)
-	if err != nil {
-		return nil, err
+	scalar := new([32]byte)
+	if err := k.decrypt(scalar, derived); err != nil {
+		return secret.Bytes{}, nil, err
 	}
-	defer clear(secret[:])
-	key, err := bls.NewSecretKey(&secret)
+	key, err := k.check(scalar)
+	if err != nil {
+		clear(scalar[:])
+		return secret.Bytes{}, nil, err
+	}
+	return secret.New(scalar[:]), key, nil
+}
+
+// check makes the key of a scalar, which must be the one that the file claims.
+func (k *keystore) check(scalar *[32]byte) (*bls.SecretKey, error) {
+	key, err := bls.NewSecretKey(scalar)
 	if err != nil {
 		return nil, err
 	}
@@ -193,16 +212,16 @@ func wantFunction(module *jsontree.Object, want string) *jsontree.Object {
 
 // decrypt checks the password by EIP-2335's checksum, of the derived key's second
 // half and the ciphertext, and decrypts with the first half.
-func (k *keystore) decrypt(derived []byte) (secret [32]byte, err error) {
+func (k *keystore) decrypt(scalar *[32]byte, derived []byte) error {
 	preimage := append(append(make([]byte, 0, 48), derived[16:32]...), k.sealed[:]...)
 	defer clear(preimage)
 	if sum := sha256.Sum256(preimage); subtle.ConstantTimeCompare(sum[:], k.checksum[:]) != 1 {
-		return secret, ErrPassword
+		return ErrPassword
 	}
 	block, err := aes.NewCipher(derived[:16])
 	if err != nil {
-		return secret, err
+		return err
 	}
-	cipher.NewCTR(block, k.iv[:]).XORKeyStream(secret[:], k.sealed[:])
-	return secret, nil
+	cipher.NewCTR(block, k.iv[:]).XORKeyStream(scalar[:], k.sealed[:])
+	return nil
 }

@@ -270,3 +270,26 @@ func FuzzOpen(f *testing.F) {
 		}
 	})
 }
+
+func TestTheScalarComesBesideTheKeyAndIsWipedWhereOnlyTheKeyIsWanted(t *testing.T) {
+	derived, err := pbkdf2.Key(sha256.New, "testing", salt, 2, 32)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := json.Marshal(seal(t, object{"function": "pbkdf2", "message": "", "params": object{
+		"dklen": 32, "c": 2, "prf": "hmac-sha256", "salt": hex.EncodeToString(salt)}}, derived))
+	if err != nil {
+		t.Fatal(err)
+	}
+	opener := keystore.NewOpener(1<<20, 1)
+	scalar, key, err := opener.OpenScalar(t.Context(), file, []byte("testing"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if public := key.PublicKey(); string(scalar.Reveal()) != string(secret[:]) || string(public[:]) != string(publicKey(t)) {
+		t.Error("got another scalar or key")
+	}
+	if scalar, key, err := opener.OpenScalar(t.Context(), file, []byte("another")); err == nil || scalar.Len() != 0 || key != nil {
+		t.Errorf("with a wrong password: got %d bytes, %v", scalar.Len(), err)
+	}
+}
