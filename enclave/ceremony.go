@@ -70,22 +70,9 @@ func (a *application) Generate(ctx context.Context, asked message.Generate) (mes
 	var secrets bundle.Secrets
 	defer secrets.Wipe()
 	for range asked.Count {
-		scalar, err := newScalar()
-		if err != nil {
-			return message.Generated{}, err
-		}
-		secrets.Validators = append(secrets.Validators, scalar)
+		secrets.Validators = append(secrets.Validators, bls.GenerateScalar())
 	}
 	return a.finish(ctx, c, &secrets)
-}
-
-func newScalar() (secret.Bytes, error) {
-	key, err := bls.GenerateKey()
-	if err != nil {
-		return secret.Bytes{}, err
-	}
-	defer key.Wipe()
-	return key.Scalar()
 }
 
 // finish adds what every bundle has, seals it under a new data key of KMS, and

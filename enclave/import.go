@@ -67,12 +67,7 @@ func (i *tableImport) validator(ctx context.Context, row message.ValidatorRow) e
 		return err
 	}
 	defer plaintext.Wipe()
-	key, err := tables.Validator(ctx, plaintext.Reveal(), strings.ToLower(row.PublicKey), i.opener)
-	if err != nil {
-		return err
-	}
-	defer key.Wipe()
-	scalar, err := key.Scalar()
+	scalar, err := tables.Validator(ctx, plaintext.Reveal(), strings.ToLower(row.PublicKey), i.opener)
 	if err != nil {
 		return err
 	}

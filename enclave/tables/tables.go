@@ -33,7 +33,7 @@ const MaxPlaintext = 4096
 
 // An Opener opens keystores. keystore.Opener is one.
 type Opener interface {
-	Open(ctx context.Context, file, password []byte) (*bls.SecretKey, error)
+	OpenScalar(ctx context.Context, file, password []byte) (secret.Bytes, *bls.SecretKey, error)
 }
 
 var errForm = errors.New("the decrypted row is not what the sample writes")
@@ -43,10 +43,11 @@ type unread struct{}
 
 func (unread) UnmarshalJSON([]byte) error { return nil }
 
-// Validator opens the key in a decrypted row of ValidatorKeyTable and compares it
-// with the row's public key, 96 hexadecimal digits with or without 0x. It keeps no
-// part of plaintext, which the caller wipes.
-func Validator(ctx context.Context, plaintext []byte, publicKey string, opener Opener) (*bls.SecretKey, error) {
+// Validator returns the key, 32 big-endian bytes, in a decrypted row of
+// ValidatorKeyTable, after it has compared it with the row's public key, 96
+// hexadecimal digits with or without 0x. It keeps no part of plaintext, which the
+// caller wipes, as it does the result.
+func Validator(ctx context.Context, plaintext []byte, publicKey string, opener Opener) (secret.Bytes, error) {
 	var row struct {
 		Keystore []byte `json:"keystore_b64"`
 		Password []byte `json:"password_b64"`
@@ -55,24 +56,25 @@ func Validator(ctx context.Context, plaintext []byte, publicKey string, opener O
 	err := decode(plaintext, &row)
 	defer clear(row.Password)
 	if err != nil {
-		return nil, err
+		return secret.Bytes{}, err
 	}
 	if len(row.Keystore) == 0 || len(row.Password) == 0 {
-		return nil, errForm
+		return secret.Bytes{}, errForm
 	}
 	want, err := bls.ParsePublicKey(publicKey)
 	if err != nil {
-		return nil, err
+		return secret.Bytes{}, err
 	}
-	key, err := opener.Open(ctx, row.Keystore, row.Password)
+	scalar, key, err := opener.OpenScalar(ctx, row.Keystore, row.Password)
 	if err != nil {
-		return nil, err
+		return secret.Bytes{}, err
 	}
+	defer key.Wipe()
 	if got := key.PublicKey(); got != want {
-		key.Wipe()
-		return nil, fmt.Errorf("the row is of %v, but it holds the key of %v: rows were swapped, or written wrongly", want, got)
+		scalar.Wipe()
+		return secret.Bytes{}, fmt.Errorf("the row is of %v, but it holds the key of %v: rows were swapped, or written wrongly", want, got)
 	}
-	return key, nil
+	return scalar, nil
 }
 
 // TLS returns PEM of the certificate and of the key in a row of TLSKeyTable, whose
