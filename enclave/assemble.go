@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"net"
 	"runtime"
@@ -64,7 +63,10 @@ func newApplication(ctx context.Context, p platform) (*application, error) {
 		roles:    new(unseal.Credentials),
 		unsealer: newUnsealer(),
 	}
-	if a.clock, err = clock.New(ctx, clock.Options{Module: p.module, Log: p.log}); err != nil {
+	if a.clock, err = clock.New(clock.Options{Module: p.module, Log: p.log}); err != nil {
+		return nil, err
+	}
+	if err := a.clock.Sync(ctx); err != nil {
 		return nil, err
 	}
 	attester, err := attest.New(p.module, a.bound)
@@ -90,18 +92,10 @@ func (e *enclave) serve(ctx context.Context, clients, parent net.Listener) error
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return e.application.server.Serve(ctx, clients) })
 	group.Go(func() error { return e.control.Serve(ctx, parent) })
-	group.Go(func() error { return ended(ctx, e.application.clock.Run(ctx)) })
+	group.Go(func() error { e.application.clock.Run(ctx); return nil })
 	group.Go(func() error { e.application.unseal(ctx); return nil })
 	err := group.Wait()
 	e.application.close()
-	return err
-}
-
-// ended makes the end of a context no error.
-func ended(ctx context.Context, err error) error {
-	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
-		return nil
-	}
 	return err
 }
 

@@ -35,7 +35,7 @@ func (f attesterFunc) Attest(ctx context.Context, nonce [attest.NonceSize]byte) 
 
 type releaserFunc func([]byte) ([]string, error)
 
-func (f releaserFunc) Release(sealed []byte) ([]string, error) { return f(sealed) }
+func (f releaserFunc) Release(_ context.Context, sealed []byte) ([]string, error) { return f(sealed) }
 
 // running is a server on loopback and a client that trusts its key.
 type running struct {
@@ -321,7 +321,7 @@ func TestARefusedReleaseSaysWhy(t *testing.T) {
 		err    error
 		status int
 	}{
-		{unseal.ErrFilled, 409},
+		{unseal.ErrUnwanted, 409},
 		{unseal.ErrSealed, 400},
 		{errors.New("bundle: field \"version\" is missing"), 400},
 	} {
