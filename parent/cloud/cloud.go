@@ -1,0 +1,70 @@
+// Package cloud holds what the parent's clients of AWS have in common: where their configuration comes from,
+// and what AWS calls its endpoints.
+package cloud
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/url"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/config"
+)
+
+// Configuration reads AWS's configuration from the environment and the shared files, as AWS's own tools do.
+// The region is the one given, or the environment's, or on an instance that instance's.
+func Configuration(ctx context.Context, region string) (aws.Config, error) {
+	load := []func(*config.LoadOptions) error{config.WithEC2IMDSRegion()}
+	if region != "" {
+		load = []func(*config.LoadOptions) error{config.WithRegion(region)}
+	}
+	c, err := config.LoadDefaultConfig(ctx, load...)
+	switch {
+	case err != nil && region == "":
+		return aws.Config{}, fmt.Errorf("AWS configuration: %w (hint: where this is no instance, name the region by flag or AWS_REGION)", err)
+	case err != nil:
+		return aws.Config{}, fmt.Errorf("AWS configuration: %w", err)
+	}
+	return c, nil
+}
+
+// domains are those of AWS's partitions, by the second field of an ARN.
+var domains = map[string]string{
+	"aws":        "amazonaws.com",
+	"aws-us-gov": "amazonaws.com",
+	"aws-cn":     "amazonaws.com.cn",
+}
+
+// Endpoint returns the host and port of the service and region that an ARN names, such as
+// "kms.eu-central-1.amazonaws.com:443" (AWS General Reference, "Service endpoints").
+func Endpoint(arn string) (string, error) {
+	fields := strings.SplitN(arn, ":", 6)
+	if len(fields) != 6 || fields[0] != "arn" || !isLabel(fields[2]) || !isLabel(fields[3]) {
+		return "", fmt.Errorf("got %q, want a full ARN", arn)
+	}
+	domain, known := domains[fields[1]]
+	if !known {
+		return "", fmt.Errorf("%q: unknown partition %q", arn, fields[1])
+	}
+	return net.JoinHostPort(fields[2]+"."+fields[3]+"."+domain, "443"), nil
+}
+
+// isLabel tells a part of a host's name.
+func isLabel(s string) bool {
+	return s != "" && len(s) <= 63 && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789-") == ""
+}
+
+// HostPort returns where an endpoint's URL leads: "https://HOST[:PORT]", nothing more.
+func HostPort(endpoint string) (string, error) {
+	u, err := url.Parse(endpoint)
+	if err != nil || u.Scheme != "https" || u.Hostname() == "" || *u != (url.URL{Scheme: "https", Host: u.Host}) {
+		return "", fmt.Errorf("got endpoint %q, want https://HOST[:PORT]", endpoint)
+	}
+	port := u.Port()
+	if port == "" {
+		port = "443"
+	}
+	return net.JoinHostPort(u.Hostname(), port), nil
+}
