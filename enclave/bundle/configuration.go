@@ -2,6 +2,8 @@ package bundle
 
 import (
 	"bytes"
+	"crypto/ed25519"
+	"crypto/sha512"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -13,11 +15,13 @@ import (
 	"holdfast/enclave/ethereum/policy"
 	"holdfast/enclave/ethereum/signing"
 	"holdfast/enclave/serve/access"
+	"holdfast/verify/envelope"
 )
 
 // A Configuration is what an auditor may read: which network and clients a signer
 // serves, and how. It holds no secret. Whatever may change while the signer runs,
-// keys and the TLS identity, stands beside it in a [Bundle].
+// keys and the TLS identity, stands beside it in a [Bundle]. The zero value is
+// none: [ParseConfiguration] makes one.
 type Configuration struct {
 	Network network.Network
 
@@ -28,15 +32,45 @@ type Configuration struct {
 	// Clients are those who may ask.
 	Clients *access.List
 
-	// Implied is true of a file without a configuration, which lets everybody
-	// ask because it names nobody.
-	Implied bool
-
 	API    API
 	Limits Limits
 
+	KMS      *KMS // nil where no KMS key may release a data key
+	Slashing Slashing
+
 	managed bool // a client may manage keys
 	gloas   bool // a client may have a type of Gloas signed, by name
+
+	canonical []byte
+}
+
+// Canonical returns the configuration in canonical form (RFC 8785).
+func (c *Configuration) Canonical() []byte { return bytes.Clone(c.canonical) }
+
+// Digest returns the SHA-384 of the canonical form.
+func (c *Configuration) Digest() [sha512.Size384]byte { return sha512.Sum384(c.canonical) }
+
+// ParseConfiguration reads a configuration of at most
+// [envelope.MaxConfigurationSize] bytes: one JSON object, read strictly. Every field
+// is known, comes once and has one spelling, and nothing follows the end. It keeps no
+// part of data.
+func ParseConfiguration(data []byte) (*Configuration, error) {
+	if len(data) > envelope.MaxConfigurationSize {
+		return nil, fmt.Errorf("configuration: got %d bytes, want at most %d", len(data), envelope.MaxConfigurationSize)
+	}
+	r := &reader{data: data}
+	c := &Configuration{}
+	err := r.configuration(c)
+	if err == nil {
+		err = r.end()
+	}
+	if err == nil {
+		c.canonical, err = envelope.Canonicalize(data)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("configuration: %w", err)
+	}
+	return c, nil
 }
 
 // API says which interfaces are on beside that of Web3Signer.
@@ -63,6 +97,8 @@ const (
 	maxTypes         = 64
 	maxFeeRecipients = 1024
 	maxLimit         = 1 << 14
+	maxEndpointSize  = len("https://") + maxHostSize + len(":65535")
+	operatorSize     = ed25519.PublicKeySize
 )
 
 func (r *reader) configuration(c *Configuration) error {
@@ -80,7 +116,12 @@ func (r *reader) configuration(c *Configuration) error {
 		{name: "known_clients", read: func() error { return r.knownClients(&clients) }},
 		{name: "api", read: func() error { return r.api(&c.API) }},
 		{name: "limits", read: func() error { return r.limits(&c.Limits) }},
+		{name: "kms", read: func() error { c.KMS = new(KMS); return r.kms(c.KMS) }},
+		{name: "slashing", read: func() error { return r.slashing(&c.Slashing) }},
 	})
+	if err == nil {
+		err = c.Slashing.settle()
+	}
 	if err != nil {
 		return err
 	}

@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"unicode/utf16"
 	"unicode/utf8"
-
-	"holdfast/enclave/secret"
 )
 
 var errDocument = errors.New("want a string of valid Unicode")
@@ -48,16 +46,6 @@ func (r *reader) document(limit int) ([]byte, error) {
 	}
 	clear(text)
 	return nil, err
-}
-
-// secretDocument is document for a secret, and not for an empty one.
-func (r *reader) secretDocument(out *secret.Bytes, limit int) error {
-	text, err := r.document(limit)
-	if err == nil && len(text) == 0 {
-		err = errors.New("got nothing")
-	}
-	*out = secret.New(text)
-	return err
 }
 
 // literal returns what stands between a string's quotes.

@@ -3,7 +3,6 @@ package bundle
 import (
 	"bytes"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -11,7 +10,7 @@ import (
 	"holdfast/enclave/ethereum/bls"
 )
 
-// A reader walks JSON (RFC 8259) as far as a bundle uses it: objects, arrays,
+// A reader walks JSON (RFC 8259) as far as a configuration uses it: objects, arrays,
 // strings, unsigned integers and booleans. Strings have no escapes but where a
 // file holds another, as PEM, which needs line breaks. The reader hands out slices
 // of data where it can, and copies nothing that it does not hand out. encoding/json
@@ -113,7 +112,7 @@ func indexOf(fields []field, name []byte) int {
 }
 
 // quotable returns a name for a message if it looks like one. What stands where
-// a name should may be a secret.
+// a name should may be anything, of any length.
 func quotable(name []byte) string {
 	if len(name) == 0 || len(name) > maxNameSize || bytes.ContainsFunc(name, func(c rune) bool { return (c < 'a' || c > 'z') && c != '_' }) {
 		return ""
@@ -230,38 +229,6 @@ func (r *reader) boolean(out *bool) error {
 
 // peek reports whether c is the next byte.
 func (r *reader) peek(c byte) bool { return r.skip() == c && r.at < len(r.data) }
-
-// value reads any value and returns its bytes, checked to be JSON but not read.
-func (r *reader) value(limit int) ([]byte, error) {
-	r.skip()
-	start := r.at
-	for depth, quoted := 0, false; r.at < len(r.data); r.at++ {
-		switch c := r.data[r.at]; {
-		case quoted && c == '\\':
-			r.at++
-		case c == '"':
-			quoted = !quoted
-		case quoted:
-		case c == '{' || c == '[':
-			depth++
-		case c == '}' || c == ']':
-			depth--
-		}
-		if depth == 0 && !quoted {
-			r.at++
-			break
-		}
-	}
-	r.at = min(r.at, len(r.data))
-	value := r.data[start:r.at]
-	if len(value) > limit {
-		return nil, fmt.Errorf("got %d bytes, want at most %d", len(value), limit)
-	}
-	if !json.Valid(value) {
-		return nil, errors.New("want JSON")
-	}
-	return value, nil
-}
 
 func errHex(size int) error {
 	return fmt.Errorf("want 0x and %d lower-case hexadecimal digits", hex.EncodedLen(size))
