@@ -7,10 +7,11 @@ import (
 	"fmt"
 	"net"
 	"net/url"
-	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
+
+	"holdfast/verify/envelope"
 )
 
 // Configuration reads AWS's configuration from the environment and the shared files, as AWS's own tools do.
@@ -30,31 +31,29 @@ func Configuration(ctx context.Context, region string) (aws.Config, error) {
 	return c, nil
 }
 
-// domains are those of AWS's partitions, by the second field of an ARN.
+// domains are those of AWS's partitions, by the name in an ARN.
 var domains = map[string]string{
 	"aws":        "amazonaws.com",
 	"aws-us-gov": "amazonaws.com",
 	"aws-cn":     "amazonaws.com.cn",
 }
 
-// Endpoint returns the host and port of the service and region that an ARN names, such as
-// "kms.eu-central-1.amazonaws.com:443" (AWS General Reference, "Service endpoints").
-func Endpoint(arn string) (string, error) {
-	fields := strings.SplitN(arn, ":", 6)
-	if len(fields) != 6 || fields[0] != "arn" || !isLabel(fields[2]) || !isLabel(fields[3]) {
-		return "", fmt.Errorf("got %q, want a full ARN", arn)
+// Endpoint returns where AWS serves the resource that a full ARN names, by host and port: of a KMS key such
+// as "kms.eu-central-1.amazonaws.com:443" (AWS General Reference, "Service endpoints").
+func Endpoint(arn string, kind envelope.Resource) (string, error) {
+	parsed, err := envelope.ParseARN(arn, kind)
+	if err != nil {
+		return "", err
 	}
-	domain, known := domains[fields[1]]
+	domain, known := domains[parsed.Partition]
 	if !known {
-		return "", fmt.Errorf("%q: unknown partition %q", arn, fields[1])
+		return "", fmt.Errorf("%q: unknown partition %q", arn, parsed.Partition)
 	}
-	return net.JoinHostPort(fields[2]+"."+fields[3]+"."+domain, "443"), nil
+	return net.JoinHostPort(services[kind]+"."+parsed.Region+"."+domain, "443"), nil
 }
 
-// isLabel tells a part of a host's name.
-func isLabel(s string) bool {
-	return s != "" && len(s) <= 63 && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789-") == ""
-}
+// services are the first label of their endpoints.
+var services = map[envelope.Resource]string{envelope.KMSKey: "kms", envelope.DynamoDBTable: "dynamodb"}
 
 // HostPort returns where an endpoint's URL leads: "https://HOST[:PORT]", nothing more.
 func HostPort(endpoint string) (string, error) {

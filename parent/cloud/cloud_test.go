@@ -5,24 +5,26 @@ import (
 	"testing"
 
 	"holdfast/parent/cloud"
+	"holdfast/verify/envelope"
 )
 
 func TestAnARNNamesItsEndpoint(t *testing.T) {
+	const key = ":111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"
 	for arn, want := range map[string]string{
-		"arn:aws:kms:eu-central-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab": "kms.eu-central-1.amazonaws.com:443",
-		"arn:aws:dynamodb:us-east-1:111122223333:table/holdfast":                         "dynamodb.us-east-1.amazonaws.com:443",
-		"arn:aws-us-gov:kms:us-gov-west-1:111122223333:key/k":                            "kms.us-gov-west-1.amazonaws.com:443",
-		"arn:aws-cn:kms:cn-north-1:111122223333:key/k":                                   "kms.cn-north-1.amazonaws.com.cn:443",
+		"arn:aws:kms:eu-central-1" + key:         "kms.eu-central-1.amazonaws.com:443",
+		"arn:aws-us-gov:kms:us-gov-west-1" + key: "kms.us-gov-west-1.amazonaws.com:443",
+		"arn:aws-cn:kms:cn-north-1" + key:        "kms.cn-north-1.amazonaws.com.cn:443",
 	} {
-		if got, err := cloud.Endpoint(arn); err != nil || got != want {
+		if got, err := cloud.Endpoint(arn, envelope.KMSKey); err != nil || got != want {
 			t.Errorf("%s: got %q, %v; want %q", arn, got, err, want)
 		}
 	}
-	for _, arn := range []string{
-		"", "alias/holdfast", "arn:aws:kms", "arn:aws:kms::111122223333:key/k", "arn:aws:kms:eu/../x:1:key/k",
-		"arn:aws:kms:evil.example#:1:key/k", "arn:mars:kms:eu-central-1:1:key/k", "urn:aws:kms:eu-central-1:1:key/k",
-	} {
-		if got, err := cloud.Endpoint(arn); err == nil || got != "" {
+	const table = "arn:aws:dynamodb:us-east-1:111122223333:table/holdfast"
+	if got, err := cloud.Endpoint(table, envelope.DynamoDBTable); err != nil || got != "dynamodb.us-east-1.amazonaws.com:443" {
+		t.Errorf("table: got %q, %v", got, err)
+	}
+	for _, arn := range []string{"", table, "arn:aws:kms:eu-central-1:111122223333:alias/x", "arn:aws-mars:kms:eu-central-1" + key} {
+		if got, err := cloud.Endpoint(arn, envelope.KMSKey); err == nil || got != "" {
 			t.Errorf("%q: got %q, want an error", arn, got)
 		}
 	}

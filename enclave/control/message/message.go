@@ -98,11 +98,12 @@ type Credentials struct {
 
 // Head names the journal that this start of the enclave read.
 type Head struct {
-	Challenge string `json:"challenge"` // of this start, 64 hexadecimal digits
-	Head      string `json:"head"`      // digest of the last record, 64 hexadecimal digits
-	Sequence  uint64 `json:"sequence,string"`
-	Keys      int    `json:"keys"`
-	Floor     *Floor `json:"floor,omitempty"` // nil once lifted
+	Configuration string `json:"configuration"` // digest, 96 hexadecimal digits
+	Challenge     string `json:"challenge"`     // of this start, 64 hexadecimal digits
+	Head          string `json:"head"`          // digest of the last record, 64 hexadecimal digits
+	Sequence      uint64 `json:"sequence,string"`
+	Keys          int    `json:"keys"`
+	Floor         *Floor `json:"floor,omitempty"` // nil once lifted
 }
 
 // Statement is the operator's: the journal with this head is current.
@@ -142,6 +143,7 @@ type Logs struct {
 
 // Generate asks for validators' keys made inside the enclave.
 type Generate struct {
+	Nonce         string `json:"nonce"` // of the attestation: 64 hexadecimal digits, the holder's
 	Name          string `json:"name"`
 	Version       uint64 `json:"version"`
 	Configuration []byte `json:"configuration"` // standard base64 of JSON; must name a KMS key
@@ -150,6 +152,7 @@ type Generate struct {
 
 // Tables are rows of the predecessor's tables, as they stand there.
 type Tables struct {
+	Nonce         string         `json:"nonce"`
 	Name          string         `json:"name"`
 	Version       uint64         `json:"version"`
 	Configuration []byte         `json:"configuration"`
