@@ -28,22 +28,8 @@ const (
 	publicKey2 = "0xb89bebc699769726a318c8e9971bd3171297c61aea4a6578a7a4f94b547dcba5bac16a89108b6b6a1fe3695d1a874a0b"
 )
 
-// with makes a key file of a configuration's fields, of validators, and of what
-// stands beside them.
-func with(fields, validators, beside string) release.KeyFile {
-	return release.KeyFile(`{"version":1,"configuration":{"network":` + exampleNetwork + `,` + fields + `},"validators":[` + validators + `]` + beside + `}`)
-}
-
-func bare(keys ...string) string {
-	validators := make([]string, len(keys))
-	for i, key := range keys {
-		validators[i] = `{"secret_key":"` + key + `"}`
-	}
-	return strings.Join(validators, ",")
-}
-
 // callAs asks on a connection of its own, with a certificate or none.
-func (e *enclave) callAs(t *testing.T, certificate *tls.Certificate, method, path, body string) (int, string) {
+func (e *running) callAs(t *testing.T, certificate *tls.Certificate, method, path, body string) (int, string) {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), method, e.url+path, strings.NewReader(body))
 	if err != nil {
@@ -72,12 +58,11 @@ func entry(name string, certificate tls.Certificate, more string) string {
 
 func TestAClientHasSignedWhatTheConfigurationSays(t *testing.T) {
 	e := startEnclave(t)
-	c, bound := e.verified(t)
 	attester, proposer, stranger := accesstest.SelfSigned(t, "attester"), accesstest.SelfSigned(t, "proposer"), accesstest.SelfSigned(t, "stranger")
 	file := with(`"clients":[`+
 		entry("attester", attester, `"keys":["`+publicKey1+`"],"types":["ATTESTATION"]`)+`,`+
 		entry("proposer", proposer, `"keys":"all","types":["BLOCK_V2","VOLUNTARY_EXIT"]`)+`]`, bare(secretKey1, secretKey2), "")
-	if _, err := send(t, c, bound, file); err != nil {
+	if _, err := e.give(t, file); err != nil {
 		t.Fatal(err)
 	}
 	attestation, _ := readExample(t)
@@ -108,15 +93,14 @@ func TestAClientHasSignedWhatTheConfigurationSays(t *testing.T) {
 	}
 	e.stop()
 	log := e.log.String()
-	if strings.Contains(log, "ANY CLIENT") || strings.Contains(log, "NAMES NO CLIENT") || !strings.Contains(log, "msg=configuration") {
+	if strings.Contains(log, "ANY CLIENT") || !strings.Contains(log, "msg=configuration") {
 		t.Errorf("got log %s", log)
 	}
 }
 
-func TestAKeyFileThatNamesNobodyLetsAnybodyAskAndSaysSo(t *testing.T) {
+func TestABundleThatLetsAnybodyAskSaysSo(t *testing.T) {
 	e := startEnclave(t)
-	c, bound := e.verified(t)
-	if _, err := send(t, c, bound, keyFile(exampleNetwork, secretKey1)); err != nil {
+	if _, err := e.give(t, open(exampleNetwork, secretKey1)); err != nil {
 		t.Fatal(err)
 	}
 	attestation, _ := readExample(t)
@@ -127,14 +111,13 @@ func TestAKeyFileThatNamesNobodyLetsAnybodyAskAndSaysSo(t *testing.T) {
 		t.Errorf("got %d %s", status, body)
 	}
 	e.stop()
-	if log := e.log.String(); !strings.Contains(log, "ANY CLIENT MAY ASK") || !strings.Contains(log, "NAMES NO CLIENT") {
+	if log := e.log.String(); !strings.Contains(log, "ANY CLIENT MAY ASK") {
 		t.Errorf("got log %s", log)
 	}
 }
 
 func TestTheAttestationBindsTheKeyInUse(t *testing.T) {
 	e := startEnclave(t)
-	c, bound := e.verified(t)
 	root := accesstest.NewAuthority(t, "root")
 	leaf := root.Issue(t, "signer", accesstest.ForServers("signer.example"))
 	certificate, key := accesstest.Encode(t, leaf)
@@ -144,14 +127,14 @@ func TestTheAttestationBindsTheKeyInUse(t *testing.T) {
 	}
 	const clients = `"clients":[{"name":"any","any":true,"keys":"all"}],"tls":{"names":["signer.example"]}`
 	wrong := strings.Replace(clients, "signer.example", "other.example", 1)
-	if _, err := send(t, c, bound, with(wrong, bare(secretKey1), `,"tls":`+string(encoded))); err == nil || !strings.Contains(err.Error(), "other.example") {
+	if _, err := e.give(t, with(wrong, bare(secretKey1), `,"tls":`+string(encoded))); err == nil || !strings.Contains(err.Error(), "other.example") {
 		t.Errorf("a certificate for another name: got %v", err)
 	}
-	if _, err := send(t, c, bound, with(clients, bare(secretKey1), `,"tls":`+string(encoded))); err != nil {
+	if _, err := e.give(t, with(clients, bare(secretKey1), `,"tls":`+string(encoded))); err != nil {
 		t.Fatal(err)
 	}
 	// verified compares the binding with the key of its own connection.
-	if _, after := e.verified(t); string(after.TLSKey) != string(leaf.Leaf.RawSubjectPublicKeyInfo) || after.Configuration != ([48]byte{}) || string(after.HPKEKey) != string(bound.HPKEKey) {
+	if _, after := e.verified(t); string(after.TLSKey) != string(leaf.Leaf.RawSubjectPublicKeyInfo) || after.Configuration == ([48]byte{}) || string(after.HPKEKey) != string(bound.HPKEKey) {
 		t.Errorf("got binding %+v", after)
 	}
 	e.stop()
@@ -160,115 +143,16 @@ func TestTheAttestationBindsTheKeyInUse(t *testing.T) {
 	}
 }
 
-// keystoreOf makes a keystore of secretKey2, as EIP-2335 describes, of a key that
-// was derived with a KDF's parameters.
-func keystoreOf(t *testing.T, kdf string, derived []byte) string {
-	t.Helper()
-	secret, err := hex.DecodeString(secretKey2[2:])
-	if err != nil {
-		t.Fatal(err)
-	}
-	block, err := aes.NewCipher(derived[:16])
-	if err != nil {
-		t.Fatal(err)
-	}
-	iv := make([]byte, aes.BlockSize)
-	sealed := make([]byte, len(secret))
-	cipher.NewCTR(block, iv).XORKeyStream(sealed, secret)
-	sum := sha256.Sum256(append(slices.Clone(derived[16:32]), sealed...))
-	return fmt.Sprintf(`{"crypto":{"kdf":%s,"checksum":{"function":"sha256","params":{},"message":"%x"},
-		"cipher":{"function":"aes-128-ctr","params":{"iv":"%x"},"message":"%x"}},
-		"description":"caf\u00e9","pubkey":"","path":"","uuid":"64625def-3331-4eea-ab6f-782f3ed16a83","version":4}`, kdf, sum, iv, sealed)
-}
-
-const keystorePassword = "correct horse"
-
-func pbkdf2Keystore(t *testing.T) string {
-	t.Helper()
-	derived, err := pbkdf2.Key(sha256.New, keystorePassword, []byte("salt"), 1000, 32)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return keystoreOf(t, `{"function":"pbkdf2","message":"","params":{"dklen":32,"c":1000,"prf":"hmac-sha256","salt":"73616c74"}}`, derived)
-}
-
-func kept(file, password, more string) string {
-	return fmt.Sprintf(`{"keystore":%s,"password":%q%s}`, file, password, more)
-}
-
-func TestKeystoresAreOpenedAndWhatIsClaimedIsCompared(t *testing.T) {
-	e := startEnclave(t)
-	c, bound := e.verified(t)
-	const clients = `"clients":[{"name":"any","any":true,"keys":"all"}]`
-	file := pbkdf2Keystore(t)
-	for name, test := range map[string]struct{ validators, want string }{
-		"a wrong password":     {kept(file, "wrong horse", ""), "validator 1: keystore: wrong password"},
-		"another's public key": {bare(secretKey1) + "," + kept(file, keystorePassword, `,"public_key":"`+publicKey1+`"`), "validator 2: the file says that its public key is " + publicKey1},
-		"a bare key's claim":   {`{"secret_key":"` + secretKey1 + `","public_key":"` + publicKey2 + `"}`, "but it is " + publicKey1[:16]},
-		"one key in two forms": {kept(file, keystorePassword, "") + "," + bare(secretKey2), "number 2 has the key of number 1"},
-	} {
-		if _, err := send(t, c, bound, with(clients, test.validators, "")); err == nil || !strings.Contains(err.Error(), test.want) {
-			t.Errorf("%s: got %v, want %q in it", name, err, test.want)
-		}
-	}
-	keys, err := send(t, c, bound, with(clients, kept(file, keystorePassword, `,"public_key":"`+publicKey2+`"`)+","+bare(secretKey1), ""))
-	if err != nil || !slices.Equal(keys, []string{publicKey1, publicKey2}) {
-		t.Errorf("got %q, %v", keys, err)
-	}
-	e.stop()
-	for _, planted := range []string{keystorePassword, secretKey2[2:12], secretKey1[2:12]} {
-		if strings.Contains(e.log.String(), planted) {
-			t.Errorf("the log shows %q", planted)
-		}
-	}
-}
-
-func TestAKeystoreThatTakesMoreMemoryThanThereIsIsRefusedWithAHint(t *testing.T) {
-	usual := keystoreOf(t, `{"function":"scrypt","message":"","params":{"dklen":32,"n":262144,"r":8,"p":1,"salt":"73616c74"}}`, make([]byte, 32))
-	b, err := bundle.Parse(with(`"clients":[{"name":"any","any":true,"keys":"all"}]`, kept(usual, keystorePassword, ""), ""))
-	if err != nil {
-		t.Fatal(err)
-	}
-	keys, err := openKeys(t.Context(), keystore.NewOpener(64<<20, 2), b.Validators)
-	if err == nil || keys != nil || !strings.Contains(err.Error(), "validator 1: keystore: key derivation takes too much memory") || !strings.Contains(err.Error(), "hint: convert the keystore to pbkdf2") {
-		t.Errorf("got %v, %v, want a refusal with a hint", keys, err)
-	}
-}
-
-func TestManyKeysAreOpenedInTheirOrder(t *testing.T) {
-	var secrets []string
-	for i := range 200 {
-		secrets = append(secrets, fmt.Sprintf("0x%064x", i+1))
-	}
-	b, err := bundle.Parse(keyFile(`{"name":"hoodi"}`, secrets...))
-	if err != nil {
-		t.Fatal(err)
-	}
-	keys, err := openKeys(t.Context(), keystore.NewOpener(minKeystoreMemory, 2), b.Validators)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i, key := range keys {
-		var scalar [32]byte
-		scalar[31] = byte(i + 1)
-		want, err := bls.NewSecretKey(&scalar)
-		if err != nil || key.PublicKey() != want.PublicKey() {
-			t.Fatalf("key %d: got %v, %v", i, key.PublicKey(), err)
-		}
-	}
-}
-
 func TestTheInterfacesAreOnThatTheConfigurationTurnsOn(t *testing.T) {
 	const clients = `"clients":[{"name":"any","any":true,"keys":"all","types":["duties","GENERIC"]}]`
 	const token = "0123456789abcdef0123456789abcdef"
 	generic := `{"type":"GENERIC","object_root":"` + soakRoot + `","domain":"0x07000000` + strings.Repeat("00", 28) + `"}`
 	off, on := startEnclave(t), startEnclave(t)
-	for e, file := range map[*enclave]release.KeyFile{
+	for e, file := range map[*running]string{
 		off: with(clients, bare(secretKey1), ""),
 		on:  with(clients+`,"api":{"batch":true,"generic":true,"keymanager":true}`, bare(secretKey1), `,"keymanager_token":"`+token+`"`),
 	} {
-		c, bound := e.verified(t)
-		if _, err := send(t, c, bound, file); err != nil {
+			if _, err := e.give(t, file); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -115,7 +115,6 @@ func TestSoak(t *testing.T) {
 	const connections = 64
 	before := runtime.NumGoroutine()
 	e := startEnclave(t)
-	c, bound := e.verified(t)
 	var secrets, entries []string
 	certificates := make([]tls.Certificate, 4)
 	for i := range certificates {
@@ -126,8 +125,7 @@ func TestSoak(t *testing.T) {
 	for i := range connections {
 		secrets = append(secrets, fmt.Sprintf("0x%064x", i+1))
 	}
-	file := strings.Replace(string(with(`"clients":[`+strings.Join(entries, ",")+`]`, bare(secrets...), "")), exampleNetwork, `{"name":"hoodi"}`, 1)
-	keys, err := send(t, c, bound, []byte(file))
+	keys, err := e.give(t, describeBundle(`{"name":"hoodi"}`, `"clients":[`+strings.Join(entries, ",")+`]`, bare(secrets...), ""))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -181,7 +179,6 @@ func TestSoak(t *testing.T) {
 	if goroutinesAfter > goroutines+connections/4 {
 		t.Errorf("got %d goroutines, then %d", goroutines, goroutinesAfter)
 	}
-	c.Close()
 	e.stop()
 	for range 200 {
 		if runtime.NumGoroutine() <= before {
