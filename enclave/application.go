@@ -86,7 +86,7 @@ func (a *application) Status() message.Status {
 	if s.problem != nil {
 		status.Problem = s.problem.Error()
 	}
-	if until := a.roles.Expiration(); !until.IsZero() {
+	if until, ok := a.roles.Expiration(); ok {
 		status.CredentialsUntil = &until
 	}
 	if s.store != nil {

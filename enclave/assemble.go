@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"log/slog"
 	"net"
 	"runtime"
 
@@ -60,7 +59,6 @@ func newApplication(ctx context.Context, p platform) (*application, error) {
 		bound:    binding.Binding{TLSKey: identity.PublicKey(), HPKEKey: key.PublicKey()},
 		signer:   ethereum.New(p.log),
 		opener:   keystore.NewOpener(keystoreMemory(), runtime.GOMAXPROCS(0)),
-		roles:    new(unseal.Credentials),
 		unsealer: newUnsealer(),
 	}
 	if a.clock, err = clock.New(clock.Options{Module: p.module, Log: p.log}); err != nil {
@@ -69,6 +67,7 @@ func newApplication(ctx context.Context, p platform) (*application, error) {
 	if err := a.clock.Sync(ctx); err != nil {
 		return nil, err
 	}
+	a.roles = unseal.NewCredentials(a.trusted)
 	attester, err := attest.New(p.module, a.bound)
 	if err != nil {
 		return nil, err
@@ -103,10 +102,7 @@ func (e *enclave) serve(ctx context.Context, clients, parent net.Listener) error
 func (a *application) close() {
 	a.change.Lock()
 	defer a.change.Unlock()
-	if a.store == nil {
-		return
-	}
-	if err := a.store.Close(); err != nil {
-		a.log.Log(context.Background(), slog.LevelWarn, "closing the slashing store", "error", err)
+	if a.store != nil {
+		a.store.Close()
 	}
 }

@@ -5,10 +5,6 @@ import (
 	"errors"
 	"net"
 	"net/http"
-	"net/url"
-
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/credentials"
 
 	"holdfast/enclave/bundle"
 	"holdfast/enclave/egress"
@@ -27,7 +23,11 @@ func (a *application) kms() (*unseal.KMS, error) {
 
 // kmsOf is the client of a configuration that names a KMS key.
 func (a *application) kmsOf(c *bundle.Configuration) (*unseal.KMS, error) {
-	client, err := a.client(egress.KMSPort, c.KMS.Endpoint, c.KMS.Roots)
+	endpoint, err := unseal.Endpoint(c.KMS.Key, c.KMS.Endpoint)
+	if err != nil {
+		return nil, err
+	}
+	client, err := a.client(egress.KMSPort, endpoint.Hostname(), c.KMS.Roots)
 	if err != nil {
 		return nil, err
 	}
@@ -37,9 +37,9 @@ func (a *application) kmsOf(c *bundle.Configuration) (*unseal.KMS, error) {
 	})
 }
 
-// client speaks HTTPS through one of the parent's egress ports. The parent decides
-// where that leads; the certificate decides whether it is believed.
-func (a *application) client(port uint32, endpoint string, roots []byte) (*http.Client, error) {
+// client speaks HTTPS to a host through one of the parent's egress ports. The parent
+// decides where that leads; the certificate decides whether it is believed.
+func (a *application) client(port uint32, host string, roots []byte) (*http.Client, error) {
 	pool := egress.AmazonRoots()
 	if roots != nil {
 		var err error
@@ -47,20 +47,5 @@ func (a *application) client(port uint32, endpoint string, roots []byte) (*http.
 			return nil, err
 		}
 	}
-	var name string
-	if endpoint != "" {
-		parsed, err := url.Parse(endpoint)
-		if err != nil {
-			return nil, err
-		}
-		name = parsed.Hostname()
-	}
-	dial := func(ctx context.Context) (net.Conn, error) { return a.dial(ctx, port) }
-	return egress.NewClient(dial, name, pool), nil
-}
-
-// tableCredentials are those that the bundle seals: the parent's could roll the
-// table back.
-func tableCredentials(c *bundle.Credentials) aws.CredentialsProvider {
-	return credentials.NewStaticCredentialsProvider(c.AccessKeyID, string(c.SecretAccessKey.Reveal()), "")
+	return egress.NewClient(func(ctx context.Context) (net.Conn, error) { return a.dial(ctx, port) }, host, pool), nil
 }

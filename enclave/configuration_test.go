@@ -152,7 +152,7 @@ func TestTheInterfacesAreOnThatTheConfigurationTurnsOn(t *testing.T) {
 		off: with(clients, bare(secretKey1), ""),
 		on:  with(clients+`,"api":{"batch":true,"generic":true,"keymanager":true}`, bare(secretKey1), `,"keymanager_token":"`+token+`"`),
 	} {
-			if _, err := e.give(t, file); err != nil {
+		if _, err := e.give(t, file); err != nil {
 			t.Fatal(err)
 		}
 	}

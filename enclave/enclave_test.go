@@ -84,7 +84,7 @@ func TestFromAttestationOverReleaseToASignature(t *testing.T) {
 		t.Errorf("got status %+v", status2)
 	}
 	e.stop()
-	if log := e.log.String(); strings.Contains(log, secretKey1[2:12]) || !strings.Contains(log, msg=serving) {
+	if log := e.log.String(); strings.Contains(log, secretKey1[2:12]) || !strings.Contains(log, "msg=serving") {
 		t.Errorf("got log %s", log)
 	}
 }

@@ -95,5 +95,5 @@ func (i *tableImport) decrypt(ctx context.Context, column string) (secret.Bytes,
 	if err != nil {
 		return secret.Bytes{}, errors.New("the encrypted column is not base64")
 	}
-	return i.keys.Decrypt(ctx, ciphertext, nil)
+	return i.keys.DecryptData(ctx, ciphertext, nil)
 }

@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -27,6 +28,7 @@ import (
 
 	"holdfast/enclave/control"
 	"holdfast/enclave/control/message"
+	"holdfast/enclave/egress"
 	"holdfast/enclave/nsm"
 )
 
@@ -102,7 +104,8 @@ func listen(ctx context.Context, parent uint32, logs *control.Ring, log *slog.Lo
 		return err
 	}
 	defer func() { _ = module.Close() }()
-	made, err := assemble(ctx, platform{module: module, dial: dialParent(parent), started: time.Now(), log: log}, logs)
+	dial := func(ctx context.Context, port uint32) (net.Conn, error) { return egress.Vsock(parent, port)(ctx) }
+	made, err := assemble(ctx, platform{module: module, dial: dial, started: time.Now(), log: log}, logs)
 	if err != nil {
 		return err
 	}

@@ -13,9 +13,7 @@ import (
 	"holdfast/enclave/bundle"
 	"holdfast/enclave/control"
 	"holdfast/enclave/control/message"
-	"holdfast/enclave/egress"
 	"holdfast/enclave/slashing"
-	"holdfast/enclave/slashing/dynamo"
 	"holdfast/enclave/slashing/journal"
 )
 
@@ -30,7 +28,7 @@ type backing interface {
 	slashing.Archive
 	slashing.Prober
 	slashing.Versioner
-	Close() error
+	Close()
 }
 
 // A store is the signing history of one start.
@@ -76,7 +74,7 @@ func (a *application) openStore(ctx context.Context, b *bundle.Bundle) error {
 		Floor:    floor,
 	})
 	if err != nil {
-		_ = opened.Close()
+		opened.Close()
 		return err
 	}
 	a.store = opened
@@ -103,28 +101,12 @@ func (a *application) openJournal(ctx context.Context, b *bundle.Bundle, into *s
 	}
 	now, err := a.clock.Now()
 	if err != nil {
-		_ = opened.Close()
+		opened.Close()
 		return nil, err
 	}
 	floor := schedule(b).Floor(now)
 	a.log.Info("strict freshness: nothing at or below the floor is signed", "epoch", floor.Epoch, "slot", floor.Slot, "head", hexadecimal(into.head[:]))
 	return floor, nil
-}
-
-func (a *application) openTable(ctx context.Context, b *bundle.Bundle) (*dynamo.Store, error) {
-	settings := &b.Settings.Slashing
-	client, err := a.client(egress.DynamoDBPort, settings.Endpoint, settings.Roots)
-	if err != nil {
-		return nil, err
-	}
-	keys := make([]slashing.PublicKey, len(b.Keys))
-	for i, key := range b.Keys {
-		keys[i] = slashing.PublicKey(key.PublicKey())
-	}
-	return dynamo.Open(ctx, dynamo.Config{
-		Table: settings.Table, Endpoint: settings.Endpoint, Client: client, Credentials: tableCredentials(b.Store),
-		Key: b.SlashingKey, Network: b.Settings.Network.GenesisValidatorsRoot, Keys: keys, Log: a.log,
-	})
 }
 
 func hexadecimal(b []byte) string { return hex.EncodeToString(b) }

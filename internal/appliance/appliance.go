@@ -34,7 +34,7 @@ func KeepJournal(t testing.TB, ports Ports, dir string) (stop func()) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
-	server := journal.Server{Dir: dir}
+	server := &journal.Server{Dir: dir}
 	go func() { served <- server.Serve(ctx, listener) }()
 	var stopped bool
 	stop = func() {
