@@ -72,7 +72,7 @@ type Credentials struct {
 // Wipe overwrites every secret.
 func (b *Bundle) Wipe() {
 	wipeKeys(b.Keys)
-	b.secrets().wipe()
+	b.secrets().Wipe()
 }
 
 // secrets returns all but the keys.

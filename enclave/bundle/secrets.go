@@ -69,7 +69,11 @@ func (t *texts) secrets() *Secrets {
 	return s
 }
 
-func (s *Secrets) wipe() {
+// Wipe overwrites every secret.
+func (s *Secrets) Wipe() {
+	for _, scalar := range s.Validators {
+		scalar.Wipe()
+	}
 	s.Token.Wipe()
 	s.SlashingKey.Wipe()
 	if s.TLS != nil {
