@@ -1,25 +1,15 @@
 package main
 
 import (
-	"crypto/aes"
-	"crypto/cipher"
-	"crypto/pbkdf2"
-	"crypto/sha256"
 	"crypto/tls"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
-	"slices"
 	"strings"
 	"testing"
 
-	"holdfast/enclave/bundle"
-	"holdfast/enclave/ethereum/bls"
-	"holdfast/enclave/ethereum/keystore"
 	"holdfast/enclave/serve/access/accesstest"
-	"holdfast/verify/release"
 )
 
 // secretKey2 is key 1 of the mocked start, and publicKey2 what it makes.
@@ -117,7 +107,6 @@ func TestABundleThatLetsAnybodyAskSaysSo(t *testing.T) {
 }
 
 func TestTheAttestationBindsTheKeyInUse(t *testing.T) {
-	e := startEnclave(t)
 	root := accesstest.NewAuthority(t, "root")
 	leaf := root.Issue(t, "signer", accesstest.ForServers("signer.example"))
 	certificate, key := accesstest.Encode(t, leaf)
@@ -125,17 +114,29 @@ func TestTheAttestationBindsTheKeyInUse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const clients = `"clients":[{"name":"any","any":true,"keys":"all"}],"tls":{"names":["signer.example"]}`
+	const clients = anyClient + `,"tls":{"names":["signer.example"]}`
 	wrong := strings.Replace(clients, "signer.example", "other.example", 1)
-	if _, err := e.give(t, with(wrong, bare(secretKey1), `,"tls":`+string(encoded))); err == nil || !strings.Contains(err.Error(), "other.example") {
+	if _, err := startEnclave(t).give(t, with(wrong, bare(secretKey1), `,"tls":`+string(encoded))); err == nil || !strings.Contains(err.Error(), "other.example") {
 		t.Errorf("a certificate for another name: got %v", err)
 	}
-	if _, err := e.give(t, with(clients, bare(secretKey1), `,"tls":`+string(encoded))); err != nil {
+	e := startEnclave(t)
+	_, before := e.verified(t)
+	made := sealed(t, with(clients, bare(secretKey1), `,"tls":`+string(encoded)))
+	if err := e.present(t, made); err != nil {
 		t.Fatal(err)
 	}
 	// verified compares the binding with the key of its own connection.
-	if _, after := e.verified(t); string(after.TLSKey) != string(leaf.Leaf.RawSubjectPublicKeyInfo) || after.Configuration == ([48]byte{}) || string(after.HPKEKey) != string(bound.HPKEKey) {
-		t.Errorf("got binding %+v", after)
+	_, pinned := e.verified(t)
+	if _, err := e.unlock(t, made); err != nil {
+		t.Fatal(err)
+	}
+	_, after := e.verified(t)
+	want := made.Envelope.ConfigurationDigest()
+	if before.Configuration != ([48]byte{}) || pinned.Configuration != want || after.Configuration != want {
+		t.Errorf("got configurations %x, %x and %x, want none and then %x", before.Configuration, pinned.Configuration, after.Configuration, want)
+	}
+	if string(pinned.TLSKey) != string(before.TLSKey) || string(after.TLSKey) != string(leaf.Leaf.RawSubjectPublicKeyInfo) || string(after.HPKEKey) != string(before.HPKEKey) {
+		t.Errorf("got binding %+v, then %+v", before, after)
 	}
 	e.stop()
 	if strings.Contains(e.log.String(), strings.Split(key, "\n")[1][:20]) {
