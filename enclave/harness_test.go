@@ -82,7 +82,7 @@ func startOn(t *testing.T, dir string) *running {
 		t.Fatal(err)
 	}
 	r := &running{module: module, ports: appliance.NewLoopback(), log: new(lockedBuffer)}
-	appliance.KeepJournal(t, r.ports, dir)
+	closeJournal := appliance.KeepJournal(t, r.ports, dir)
 	logs := new(controlport.Ring)
 	made, err := assemble(t.Context(), platform{
 		module: module.Device(), dial: r.ports.DialOut, started: time.Now(),
@@ -107,6 +107,7 @@ func startOn(t *testing.T, dir string) *running {
 		if err := <-done; err != nil {
 			t.Errorf("serve: %v", err)
 		}
+		closeJournal()
 	})
 	t.Cleanup(r.stop)
 	r.url, r.control = "https://"+clients.Addr().String(), appliance.Control(t, r.ports)

@@ -30,7 +30,7 @@ func (e credentialsError) Is(target error) bool { return target == ErrCredential
 var (
 	accessKeyID     = regexp.MustCompile(`^[A-Z0-9]{16,128}$`)
 	secretAccessKey = regexp.MustCompile(`^[A-Za-z0-9+/=]{16,128}$`)
-	sessionToken    = regexp.MustCompile(`^[A-Za-z0-9+/=_.~-]{16,8192}$`)
+	sessionToken    = regexp.MustCompile(`^[A-Za-z0-9+/=_.~-]+$`)
 )
 
 // maxLifetime is the longest that STS gives to any session.
