@@ -103,6 +103,6 @@ func (a *application) close() {
 	a.change.Lock()
 	defer a.change.Unlock()
 	if a.store != nil {
-		a.store.Close()
+		a.store.close()
 	}
 }

@@ -28,7 +28,6 @@ type backing interface {
 	slashing.Archive
 	slashing.Prober
 	slashing.Versioner
-	Close()
 }
 
 // A store is the signing history of one start.
@@ -74,7 +73,7 @@ func (a *application) openStore(ctx context.Context, b *bundle.Bundle) error {
 		Floor:    floor,
 	})
 	if err != nil {
-		opened.Close()
+		opened.close()
 		return err
 	}
 	a.store = opened
@@ -189,5 +188,12 @@ func schedule(b *bundle.Bundle) slashing.Schedule {
 		Genesis:       time.Unix(int64(n.GenesisTime), 0),
 		SlotDuration:  time.Duration(n.SecondsPerSlot) * time.Second,
 		SlotsPerEpoch: n.SlotsPerEpoch,
+	}
+}
+
+// close lets go of what a store holds; a table's holds nothing.
+func (s *store) close() {
+	if closer, ok := s.backing.(interface{ Close() }); ok {
+		closer.Close()
 	}
 }

@@ -1,0 +1,25 @@
+package appliance
+
+import (
+	"context"
+	"net"
+	"testing"
+
+	"holdfast/parent/proxy"
+)
+
+// Carry leads every connection that a listener accepts to where dial leads, as the
+// parent's egress does, until the test ends.
+func Carry(t testing.TB, listener net.Listener, dial proxy.Dialer) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	p := &proxy.Proxy{Dial: dial}
+	go func() { served <- p.Serve(ctx, listener) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-served; err != nil {
+			t.Errorf("proxy: %v", err)
+		}
+	})
+}
