@@ -23,6 +23,7 @@ func TestAStatementHoldsForItselfAlone(t *testing.T) {
 		"configuration": {Configuration: [48]byte{9}, Challenge: statement.Challenge, Head: statement.Head},
 		"challenge":     {Configuration: statement.Configuration, Challenge: [32]byte{9}, Head: statement.Head},
 		"head":          {Configuration: statement.Configuration, Challenge: statement.Challenge, Head: [32]byte{9}},
+		"complete":      {Configuration: statement.Configuration, Challenge: statement.Challenge, Head: statement.Head, Complete: true},
 		"swapped":       {Configuration: statement.Configuration, Challenge: statement.Head, Head: statement.Challenge},
 		"zero":          {},
 	} {
