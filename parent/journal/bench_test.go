@@ -87,4 +87,3 @@ func round(b *testing.B, s *store.Store, signer *bls.SecretKey, keys int, target
 	}
 	group.Wait()
 }
-
