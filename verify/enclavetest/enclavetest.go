@@ -17,6 +17,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log"
 	"math/big"
@@ -26,6 +27,7 @@ import (
 	"time"
 
 	"holdfast/verify/binding"
+	"holdfast/verify/envelope"
 )
 
 // An Attester makes an attestation document.
@@ -46,6 +48,9 @@ type Options struct {
 
 	// TLS12 offers no TLS 1.3.
 	TLS12 bool
+
+	// Bundle is what the parent has given the enclave; nil if nothing.
+	Bundle *envelope.Envelope
 }
 
 // An Answer is what /attestation answers.
@@ -76,7 +81,7 @@ type run struct {
 	released      []byte
 }
 
-func newRun() (*run, error) {
+func newRun(bundle *envelope.Envelope) (*run, error) {
 	first, spki, err := certificate()
 	if err != nil {
 		return nil, err
@@ -90,15 +95,15 @@ func newRun() (*run, error) {
 		return nil, err
 	}
 	bound := binding.Binding{TLSKey: spki, HPKEKey: key.PublicKey().Bytes()}
+	if bundle != nil {
+		bound.Configuration = bundle.ConfigurationDigest()
+	}
 	return &run{binding: bound, key: key, first: first, second: second}, nil
 }
 
-// PublicKey is what a release answers.
-const PublicKey = "0x93247f2209abcacf57b75a51dafae777f9dd38bc7053d1af526f220a7489a6d3a2753e5f3e8b1cfe39b56f43611df74a"
-
 // Start starts an enclave.
 func Start(attest Attester, options Options) (*Enclave, error) {
-	run, err := newRun()
+	run, err := newRun(options.Bundle)
 	if err != nil {
 		return nil, err
 	}
@@ -134,7 +139,7 @@ func (e *Enclave) config(*tls.ClientHelloInfo) (*tls.Config, error) {
 // other keys and nothing released. It returns a function that goes back to the
 // life before, which an honest host cannot do.
 func (e *Enclave) Restart() (revive func(), err error) {
-	next, err := newRun()
+	next, err := newRun(e.options.Bundle)
 	if err != nil {
 		return nil, err
 	}
@@ -193,7 +198,7 @@ func (e *Enclave) Close() { e.server.Close() }
 // CloseConnections makes the next request use a new connection.
 func (e *Enclave) CloseConnections() { e.server.CloseClientConnections() }
 
-// Released returns the key file that the present life was given, or nil.
+// Released returns the data key that the present life was given, or nil.
 func (e *Enclave) Released() []byte {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -236,25 +241,52 @@ func (e *Enclave) serveAttestation(w http.ResponseWriter, r *http.Request) {
 }
 
 func (e *Enclave) serveRelease(w http.ResponseWriter, r *http.Request) {
-	sealed, err := io.ReadAll(io.LimitReader(r.Body, 1<<20))
+	sealed, err := io.ReadAll(io.LimitReader(r.Body, 8<<10))
 	if err != nil {
 		refuse(w, http.StatusBadRequest, err.Error())
 		return
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.run.released != nil {
+	switch {
+	case e.run.released != nil:
 		refuse(w, http.StatusConflict, "released already")
 		return
-	}
-	info := binding.ReleaseInfo(e.run.binding.Digest())
-	keyFile, err := hpke.Open(e.run.key, hpke.HKDFSHA256(), hpke.AES256GCM(), info, sealed)
-	if err != nil {
-		refuse(w, http.StatusBadRequest, "not sealed to this enclave")
+	case e.options.Bundle == nil:
+		refuse(w, http.StatusConflict, "no bundle waits for a data key")
 		return
 	}
-	e.run.released = keyFile
-	_ = json.NewEncoder(w).Encode(map[string][]string{"public_keys": {PublicKey}})
+	dataKey, err := e.open(sealed)
+	if err != nil {
+		refuse(w, http.StatusBadRequest, err.Error())
+		return
+	}
+	e.run.released = dataKey
+	var keys []string
+	for _, key := range e.options.Bundle.PublicKeys {
+		keys = append(keys, fmt.Sprintf("%#x", key))
+	}
+	_ = json.NewEncoder(w).Encode(map[string][]string{"public_keys": keys})
+}
+
+// open returns the data key of a release for the bundle.
+func (e *Enclave) open(sealed []byte) ([]byte, error) {
+	info := binding.ReleaseInfo(e.run.binding.Digest())
+	message, err := hpke.Open(e.run.key, hpke.HKDFSHA256(), hpke.AES256GCM(), info, sealed)
+	if err != nil {
+		return nil, errors.New("not sealed to this enclave")
+	}
+	digest, dataKey, err := envelope.ParseRelease(message)
+	if err != nil {
+		return nil, err
+	}
+	if digest != e.options.Bundle.Digest() {
+		return nil, errors.New("the data key of another bundle")
+	}
+	if ours, err := e.options.Bundle.Commits(dataKey); err != nil || !ours {
+		return nil, errors.New("not the data key of this bundle")
+	}
+	return dataKey, nil
 }
 
 func refuse(w http.ResponseWriter, status int, message string) {
