@@ -70,6 +70,7 @@ type Enclave struct {
 	mu          sync.Mutex
 	connections int
 	silent      bool
+	bundle      *envelope.Envelope
 	run         *run // the one that answers
 }
 
@@ -107,7 +108,7 @@ func Start(attest Attester, options Options) (*Enclave, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &Enclave{attest: attest, options: options, run: run}
+	e := &Enclave{attest: attest, options: options, bundle: options.Bundle, run: run}
 	e.server = httptest.NewUnstartedServer(http.HandlerFunc(e.serve))
 	e.server.Config.ErrorLog = log.New(io.Discard, "", 0)
 	// httptest adds a certificate of its own to the configuration, which
@@ -139,7 +140,7 @@ func (e *Enclave) config(*tls.ClientHelloInfo) (*tls.Config, error) {
 // other keys and nothing released. It returns a function that goes back to the
 // life before, which an honest host cannot do.
 func (e *Enclave) Restart() (revive func(), err error) {
-	next, err := newRun(e.options.Bundle)
+	next, err := newRun(e.bundle)
 	if err != nil {
 		return nil, err
 	}
@@ -153,6 +154,14 @@ func (e *Enclave) become(next *run) (before *run) {
 	e.mu.Unlock()
 	e.server.CloseClientConnections()
 	return before
+}
+
+// Give replaces the bundle by a newer one of the same configuration, which then waits
+// for its data key.
+func (e *Enclave) Give(bundle *envelope.Envelope) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.bundle, e.run.released = bundle, nil
 }
 
 // Silence makes the enclave answer nothing, or answer again.
@@ -252,7 +261,7 @@ func (e *Enclave) serveRelease(w http.ResponseWriter, r *http.Request) {
 	case e.run.released != nil:
 		refuse(w, http.StatusConflict, "released already")
 		return
-	case e.options.Bundle == nil:
+	case e.bundle == nil:
 		refuse(w, http.StatusConflict, "no bundle waits for a data key")
 		return
 	}
@@ -263,7 +272,7 @@ func (e *Enclave) serveRelease(w http.ResponseWriter, r *http.Request) {
 	}
 	e.run.released = dataKey
 	var keys []string
-	for _, key := range e.options.Bundle.PublicKeys {
+	for _, key := range e.bundle.PublicKeys {
 		keys = append(keys, fmt.Sprintf("%#x", key))
 	}
 	_ = json.NewEncoder(w).Encode(map[string][]string{"public_keys": keys})
@@ -280,10 +289,10 @@ func (e *Enclave) open(sealed []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if digest != e.options.Bundle.Digest() {
+	if digest != e.bundle.Digest() {
 		return nil, errors.New("the data key of another bundle")
 	}
-	if ours, err := e.options.Bundle.Commits(dataKey); err != nil || !ours {
+	if ours, err := e.bundle.Commits(dataKey); err != nil || !ours {
 		return nil, errors.New("not the data key of this bundle")
 	}
 	return dataKey, nil
