@@ -437,6 +437,19 @@ var transgressions = []struct {
 	{report.E8, "a bound configuration that PCR16 does not show", scene{binding: func(b *binding.Binding) { b.Configuration[0] = 1 }}},
 	{report.E8, "PCR16 of another configuration", scene{binding: func(b *binding.Binding) { b.Configuration[0] = 1 }, lock16: append([]byte{2}, long(47)...)}},
 	{report.E8, "PCR16 without a configuration", scene{lock16: long(48)}},
+	{report.E11, "no bundle yet", with(func(o *attestation.Options) { o.Policy.Configuration[0] = 1 })},
+	{report.E11, "another bundle", scene{
+		binding: func(b *binding.Binding) { b.Configuration[0] = 2 }, lock16: append([]byte{2}, long(47)...),
+		options: func(o *attestation.Options) { o.Policy.Configuration[0] = 1 },
+	}},
+	{report.E12, "a bundle whose configuration PCR16 does not show", scene{
+		binding: func(b *binding.Binding) { b.Configuration[0] = 1 },
+		options: func(o *attestation.Options) { o.Policy.Configuration[0] = 1 },
+	}},
+	{report.E12, "PCR16 of another bundle", scene{
+		binding: func(b *binding.Binding) { b.Configuration[0] = 1 }, lock16: append([]byte{2}, long(47)...),
+		options: func(o *attestation.Options) { o.Policy.Configuration[0] = 1 },
+	}},
 	{report.E9, "other user_data", scene{request: func(r *nsm.Request) { r.UserData[0] ^= 1 }}},
 	{report.E9, "no user_data", scene{request: func(r *nsm.Request) { r.UserData = nil }}},
 	{report.E9, "another TLS key", with(func(o *attestation.Options) { o.Policy.TLSKey = []byte("a relay's key") })},
@@ -449,12 +462,16 @@ var transgressions = []struct {
 func TestAGoodDocumentPassesEveryRule(t *testing.T) {
 	configured := func(b *binding.Binding) { b.Configuration[0] = 1 }
 	for name, s := range map[string]scene{
-		"definite":                    {},
-		"indefinite":                  {module: nsmtest.Options{Indefinite: true}},
-		"tagged":                      mutate(func(t *nsmtest.Template) { t.Tagged = true }),
-		"with a public key":           {request: func(r *nsm.Request) { r.PublicKey = long(1024) }},
-		"with an unknown field":       extra("extra", "\xa1\x01\x82\x20\xf6"),
-		"with a configuration":        {binding: configured, lock16: append([]byte{1}, long(47)...)},
+		"definite":              {},
+		"indefinite":            {module: nsmtest.Options{Indefinite: true}},
+		"tagged":                mutate(func(t *nsmtest.Template) { t.Tagged = true }),
+		"with a public key":     {request: func(r *nsm.Request) { r.PublicKey = long(1024) }},
+		"with an unknown field": extra("extra", "\xa1\x01\x82\x20\xf6"),
+		"with a configuration":  {binding: configured, lock16: append([]byte{1}, long(47)...)},
+		"with a bundle to release": {
+			binding: configured, lock16: append([]byte{1}, long(47)...),
+			options: func(o *attestation.Options) { o.Policy.Configuration[0] = 1 },
+		},
 		"signed and so published":     {module: nsmtest.Options{PCRs: map[int]nsm.Digest{0: measured[0], 1: measured[1], 2: measured[2], 8: {8}}}, options: func(o *attestation.Options) { o.Policy.Measurements.Releases[0].Images[0].PCR8 = pcrs.PCR{8} }},
 		"signed though not published": {module: nsmtest.Options{PCRs: map[int]nsm.Digest{0: measured[0], 1: measured[1], 2: measured[2], 8: {8}}}},
 	} {
