@@ -100,7 +100,9 @@ func vote(target uint64) slashing.Attestation {
 	return slashing.Attestation{Source: target - 1, Target: target, SigningRoot: slashing.Root{1}}
 }
 
-func keyOf(n int) slashing.PublicKey { return slashing.PublicKey{0: 0xa0, 46: byte(n >> 8), 47: byte(n)} }
+func keyOf(n int) slashing.PublicKey {
+	return slashing.PublicKey{0: 0xa0, 46: byte(n >> 8), 47: byte(n)}
+}
 
 func TestSixtyFourConcurrentDutiesCostAtMostFourSyncs(t *testing.T) {
 	server := serve(t, t.TempDir())
@@ -128,4 +130,3 @@ func TestSixtyFourConcurrentDutiesCostAtMostFourSyncs(t *testing.T) {
 	}
 	t.Log("at most", most, "syncs")
 }
-

@@ -417,6 +417,16 @@ func (s *Store) raise(name string, version uint64) (*saved, error) {
 	return b.saved, nil
 }
 
+// gathered counts the keys whose state will change with the next record.
+func (s *Store) gathered() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.next == nil {
+		return 0
+	}
+	return len(s.next.states)
+}
+
 // take returns what has gathered, nil if nothing has. Everything the store knows
 // is in whole, if that is asked for.
 func (s *Store) take(whole bool) *batch {

@@ -143,7 +143,6 @@ func (w *writer) serve(ctx context.Context, l *link) error {
 func (w *writer) idle(ctx context.Context, incoming <-chan received) error {
 	select {
 	case <-w.ready:
-		runtime.Gosched() // lets the duties that are ready to run share the record
 		return nil
 	case r := <-incoming:
 		if r.err != nil {
@@ -157,6 +156,7 @@ func (w *writer) idle(ctx context.Context, incoming <-chan received) error {
 
 // board seals what has gathered as the next record. False means there was nothing.
 func (w *writer) board() bool {
+	w.gather()
 	snapshot := w.size.due(w.compact)
 	b := w.store.take(snapshot)
 	if b == nil {
@@ -170,6 +170,15 @@ func (w *writer) board() bool {
 		saved:    b.saved,
 	}
 	return true
+}
+
+// gather lets duties that are ready to run join the record, as long as there are
+// some: that takes microseconds, and a record a disk's sync.
+func (w *writer) gather() {
+	for before, now := -1, w.store.gathered(); now > before; {
+		runtime.Gosched()
+		before, now = now, w.store.gathered()
+	}
 }
 
 // fly sends the record and waits for its acknowledgement. Only one that names
