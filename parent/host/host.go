@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"holdfast/enclave/control/message"
+	"holdfast/enclave/slashing/journal/wire"
 	"holdfast/parent/control"
 	"holdfast/parent/credentials"
 	"holdfast/parent/egress"
@@ -33,9 +34,6 @@ type Machine interface {
 	Dial(ctx context.Context, port uint32) (net.Conn, error)
 	Listen(port uint32) (net.Listener, error)
 }
-
-// JournalPort is the parent's vsock port for the slashing journal.
-const JournalPort = 5555
 
 // Config says what is done. Whatever is zero is not.
 type Config struct {
@@ -184,7 +182,7 @@ func (h *Host) openJournal() error {
 	} else if !info.IsDir() {
 		return fmt.Errorf("journal: %s is not a directory", h.Journal)
 	}
-	l, err := h.machine.Listen(JournalPort)
+	l, err := h.machine.Listen(wire.Port)
 	if err != nil {
 		return err
 	}

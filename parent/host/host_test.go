@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"holdfast/enclave/control/message"
+	"holdfast/enclave/slashing/journal/wire"
 	"holdfast/parent/control"
 	"holdfast/parent/control/controltest"
 	"holdfast/parent/credentials"
@@ -298,7 +299,7 @@ func TestTheJournalIsServed(t *testing.T) {
 	m := start(t)
 	dir := t.TempDir()
 	run(t, m, host.Config{Journal: dir})
-	if !refusesGarbage(t, m.call(t, host.JournalPort)) {
+	if !refusesGarbage(t, m.call(t, wire.Port)) {
 		t.Error("the journal talks to what does not speak its protocol")
 	}
 }
@@ -332,7 +333,7 @@ func TestWhatCannotBeServedIsSaidBeforeAnythingRuns(t *testing.T) {
 			t.Errorf("%s: got %v, want %q", name, err, c.want)
 		}
 	}
-	if _, err := net.Dial("unix", m.outside(host.JournalPort)); err == nil {
+	if _, err := net.Dial("unix", m.outside(wire.Port)); err == nil {
 		t.Error("a listener is left")
 	}
 }
@@ -340,8 +341,8 @@ func TestWhatCannotBeServedIsSaidBeforeAnythingRuns(t *testing.T) {
 func TestAFailureOfOneServiceEndsAll(t *testing.T) {
 	m := start(t)
 	dir := t.TempDir()
-	run(t, m, host.Config{Journal: dir})                               // holds the journal
-	if conn := m.call(t, host.JournalPort); !refusesGarbage(t, conn) { // once it answers, it holds the folder
+	run(t, m, host.Config{Journal: dir})                        // holds the journal
+	if conn := m.call(t, wire.Port); !refusesGarbage(t, conn) { // once it answers, it holds the folder
 		t.Fatal("the first journal is not served")
 	}
 	other := start(t)
