@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -12,11 +11,14 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"holdfast/image/builder"
 	"holdfast/image/cache"
 	"holdfast/image/debian"
 	"holdfast/image/progress"
 	"holdfast/parent/emulator"
+	"holdfast/parent/host"
 	"holdfast/parent/proxy"
 )
 
@@ -24,7 +26,7 @@ const emulateHelp = `usage: parent emulate [flags]
 
 Boots an enclave image on an emulated Nitro machine, with the memory and processors given, and carries
 HTTPS between a loopback address and the enclave until it is interrupted. Then nothing is left: no
-process and no file. The URL is printed on standard output once the enclave serves it.
+process, and no file but the journal. The URL is printed on standard output once the enclave serves it.
 
 The emulated machine measures the image as Nitro does, but nobody signs its attestation documents: they
 are good for tests and for nothing else. Keys that matter do not belong here.
@@ -36,6 +38,17 @@ The emulator is built from pinned source the first time, which takes minutes, an
   parent emulate -console console.txt     keep what the enclave prints on its console
   parent emulate -console -               show it on standard error
   parent emulate -qemu DIR -root DIR      use an emulator built elsewhere
+
+With a bundle the enclave is fed: with the bundle, with every newer one that takes its place, and with
+credentials for KMS before the last ones expire. Its calls to KMS and DynamoDB are carried to where the
+bundle's configuration says, and nowhere else.
+
+  parent emulate -bundle bundle.hf -journal journal -control hf.sock
+  parent emulate -bundle s3://bucket/hoodi/bundle.hf -region eu-central-1 -credentials env -journal journal
+  parent emulate -bundle bundle.hf -kms 127.0.0.1:8443 -dynamodb 127.0.0.1:8444
+  parent emulate -bundle bundle.hf -journal journal -metrics 127.0.0.1:9001
+
+The control socket is for 'parent status' and 'parent slashing'. Only the user that made it may connect.
 
 Exit codes: 0 interrupted, 1 failed, 2 usage, 3 the enclave did not boot or ended by itself.
 
@@ -59,6 +72,7 @@ type emulation struct {
 	qemu, root           string
 	checkout, cache      string
 	quiet                bool
+	feeding              feeding
 
 	stdout, stderr io.Writer
 	progress       *progress.Reporter
@@ -83,16 +97,22 @@ func emulate(ctx context.Context, args []string, stdout, stderr io.Writer) error
 		return err
 	}
 	defer console.Close()
+	services, err := e.feeding.services(ctx, stderr)
+	if err != nil {
+		return err
+	}
+	if services.Metrics != nil {
+		defer services.Metrics.Close()
+	}
 	m, err := e.machine(ctx, console)
 	if err != nil {
 		return err
 	}
-	return e.serve(ctx, m, l)
+	return e.serve(ctx, m, l, services)
 }
 
 func (e *emulation) parse(args []string) error {
-	f := flag.NewFlagSet("emulate", flag.ContinueOnError)
-	f.SetOutput(io.Discard)
+	f := newFlags("emulate", emulateHelp, e.stdout)
 	f.StringVar(&e.eif, "eif", "", "the enclave image, a `file`; default build/holdfast-x86_64.eif in the checkout")
 	f.StringVar(&e.listen, "listen", "127.0.0.1:9000", "loopback `address` for HTTPS; port 0 takes a free one")
 	f.IntVar(&e.memory, "memory", emulator.DefaultMemoryMiB, "the enclave's memory in `MiB`")
@@ -103,31 +123,27 @@ func (e *emulation) parse(args []string) error {
 	f.StringVar(&e.checkout, "C", ".", "a `directory` of the checkout")
 	f.StringVar(&e.cache, "cache", "", "the cache `directory`; default $HOLDFAST_CACHE or the user's cache directory")
 	f.BoolVar(&e.quiet, "q", false, "no progress")
-	err := f.Parse(args)
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-		io.WriteString(e.stdout, emulateHelp)
-		f.SetOutput(e.stdout)
-		f.PrintDefaults()
+	e.feeding.define(f)
+	if err := f.parse(args, 0, 0); err != nil {
 		return err
-	case err != nil:
-		return usagef("%w (hint: parent emulate -h)", err)
-	case f.NArg() > 0:
-		return usagef("got argument %q, want flags only (hint: parent emulate -h)", f.Arg(0))
-	case (e.qemu == "") != (e.root == ""):
+	}
+	if (e.qemu == "") != (e.root == "") {
 		return usagef("-qemu and -root go together")
 	}
-	return checkLoopback(e.listen)
+	if err := checkLoopback("-listen", e.listen); err != nil {
+		return err
+	}
+	return e.feeding.check()
 }
 
-// checkLoopback refuses to offer an emulated enclave to a network.
-func checkLoopback(address string) error {
+// checkLoopback refuses to offer an emulated enclave to a network by a flag.
+func checkLoopback(name, address string) error {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
-		return usagef("-listen: %w", err)
+		return usagef("%s: %w", name, err)
 	}
 	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-		return usagef("-listen: got host %q, want a loopback address such as 127.0.0.1: an emulated enclave protects nothing", host)
+		return usagef("%s: got host %q, want a loopback address such as 127.0.0.1: an emulated enclave protects nothing", name, host)
 	}
 	return nil
 }
@@ -193,35 +209,56 @@ func (e *emulation) buildEmulator(ctx context.Context, checkout string) (*builde
 	return b.Emulator(ctx)
 }
 
-// serve boots the machine and carries connections until ctx or the machine ends.
-func (e *emulation) serve(ctx context.Context, m emulator.Machine, l net.Listener) error {
+// serve boots the machine and carries connections until ctx, the machine or a service ends.
+func (e *emulation) serve(ctx context.Context, m emulator.Machine, l net.Listener, services host.Config) error {
 	stage := e.progress.Stage("boot")
 	r, err := emulator.Start(ctx, m)
 	if err != nil {
 		return err
 	}
 	defer r.Close()
-	stage.Done(fmt.Sprintf("heartbeat after %.3fs", r.BootTime.Seconds()))
-
-	stage = e.progress.Stage("enclave")
-	dial := func(ctx context.Context) (net.Conn, error) { return r.Dial(ctx, signerPort) }
-	if err := waitReady(ctx, dial); err != nil {
+	hosting, err := host.Open(r, services)
+	if err != nil {
 		return err
 	}
-	stage.Done("serves, EMULATED: its attestation is unsigned")
-	fmt.Fprintf(e.stdout, "https://%s\n", l.Addr())
+	stage.Done(fmt.Sprintf("heartbeat after %.3fs", r.BootTime.Seconds()))
 
 	live, stop := context.WithCancel(ctx)
 	defer stop()
 	go func() { <-r.Done(); stop() }()
-	p := &proxy.Proxy{Dial: dial, IdleTimeout: idleTimeout, DrainTimeout: time.Second, Report: e.note}
-	if err := p.Serve(live, l); err != nil {
+	group, live := errgroup.WithContext(live)
+	group.Go(func() error { return hosting.Run(live) })
+	group.Go(func() error { return e.carry(live, r, l) })
+	if err := group.Wait(); err != nil && !ended(r) {
 		return err
 	}
 	if ctx.Err() != nil {
 		return r.Close()
 	}
 	return r.Wait()
+}
+
+// ended reports whether the machine has ended: then that is the reason for whatever else failed.
+func ended(r *emulator.Running) bool {
+	select {
+	case <-r.Done():
+		return true
+	default:
+		return false
+	}
+}
+
+// carry carries HTTPS until ctx ends.
+func (e *emulation) carry(ctx context.Context, r *emulator.Running, l net.Listener) error {
+	stage := e.progress.Stage("enclave")
+	dial := func(ctx context.Context) (net.Conn, error) { return r.Dial(ctx, signerPort) }
+	if err := waitReady(ctx, dial); err != nil {
+		return err
+	}
+	stage.Done("serves, EMULATED: its attestation is unsigned")
+	fmt.Fprintf(e.stdout, "https://%s\n", l.Addr())
+	p := &proxy.Proxy{Dial: dial, IdleTimeout: idleTimeout, DrainTimeout: time.Second, Report: e.note}
+	return p.Serve(ctx, l)
 }
 
 // note shows a failed connection.

@@ -1,7 +1,8 @@
-// Command parent runs on the parent instance: it launches the enclave and carries its traffic.
+// Command parent runs on the parent instance: it launches the enclave, feeds it, carries its traffic, and asks
+// a running one.
 //
-// Exit codes: 0 stopped as asked, 1 the operation failed, 2 usage, 3 the enclave did not boot or ended
-// by itself.
+// Exit codes: 0 done, or stopped as asked, 1 the operation failed, 2 usage, 3 the enclave did not boot or ended
+// by itself, 4 the enclave runs but does not sign.
 package main
 
 import (
@@ -32,6 +33,7 @@ const (
 	exitFailed  = 1
 	exitUsage   = 2
 	exitEnclave = 3
+	exitIdle    = 4
 )
 
 // A usageError is a mistake in the command line.
@@ -41,29 +43,53 @@ func usagef(format string, args ...any) error {
 	return usageError{fmt.Errorf(format, args...)}
 }
 
-const usage = `parent launches the enclave and carries its traffic.
+// A command is the first word of the command line.
+type command struct {
+	name, summary string
+	run           func(ctx context.Context, args []string, stdout, stderr io.Writer) error
+}
 
-usage: parent COMMAND [flags]
+var commands = []command{
+	{"emulate", "boot an enclave image on an emulated Nitro machine, feed it and serve its HTTPS", emulate},
+	{"status", "say how far a running enclave has come", status},
+	{"slashing", "move, see, raise and vouch for slashing protection", slashingCommand},
+	{"tables", "read the key tables of AWS's sample, for moving over", tablesCommand},
+}
 
-  emulate    boot an enclave image on an emulated Nitro machine and serve its HTTPS
+func usage() string {
+	var b strings.Builder
+	b.WriteString("parent launches the enclave, feeds it, and carries its traffic.\n\nusage: parent COMMAND [flags]\n\n")
+	for _, c := range commands {
+		fmt.Fprintf(&b, "  %-10s %s\n", c.name, c.summary)
+	}
+	b.WriteString("\n'parent COMMAND -h' tells more, with examples.\n" + exitCodes)
+	return b.String()
+}
 
-'parent COMMAND -h' tells more, with examples.
-Exit codes: 0 stopped as asked, 1 failed, 2 usage, 3 the enclave did not boot or ended by itself.
+const exitCodes = `Exit codes: 0 done, or stopped as asked, 1 failed, 2 usage, 3 the enclave did not boot or ended by
+itself, 4 the enclave runs but does not sign.
 `
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	switch {
 	case len(args) == 0:
-		io.WriteString(stderr, usage)
+		io.WriteString(stderr, usage())
 		return exitUsage
-	case slices.Contains([]string{"help", "-h", "-help", "--help"}, args[0]):
-		io.WriteString(stdout, usage)
+	case isHelp(args[0]):
+		io.WriteString(stdout, usage())
 		return exitDone
-	case args[0] == "emulate":
-		return report(ctx, emulate(ctx, args[1:], stdout, stderr), stderr)
+	}
+	for _, c := range commands {
+		if c.name == args[0] {
+			return report(ctx, c.run(ctx, args[1:], stdout, stderr), stderr)
+		}
 	}
 	fmt.Fprintf(stderr, "parent: unknown command %q (hint: parent help)\n", args[0])
 	return exitUsage
+}
+
+func isHelp(arg string) bool {
+	return slices.Contains([]string{"help", "-h", "-help", "--help"}, arg)
 }
 
 // report prints an error and gives the exit code. An interruption is what was asked for.
@@ -78,6 +104,8 @@ func report(ctx context.Context, err error, stderr io.Writer) int {
 	switch {
 	case errors.As(err, &usage):
 		return exitUsage
+	case errors.Is(err, errIdle):
+		return exitIdle
 	case errors.As(err, &ended), errors.Is(err, emulator.ErrNoHeartbeat), errors.Is(err, errNotServing):
 		return exitEnclave
 	}

@@ -30,15 +30,8 @@ func reach(t *testing.T, h http.Handler) *control.Client {
 	return client
 }
 
-func parse(data []byte) (message.Bundle, error) {
-	if string(data) == "broken" {
-		return message.Bundle{}, errors.New("not a bundle")
-	}
-	return message.Bundle{Name: string(data), Version: 1}, nil
-}
-
 func TestEveryRouteIsSpoken(t *testing.T) {
-	enclave := controltest.New(parse)
+	enclave := controltest.New()
 	enclave.Head = message.Head{Challenge: "c", Head: "h", Sequence: 3, Keys: 1}
 	enclave.Log("a line")
 	c, ctx := reach(t, enclave), t.Context()
@@ -46,7 +39,7 @@ func TestEveryRouteIsSpoken(t *testing.T) {
 	if s, err := c.Status(ctx); err != nil || s.State != message.WaitingForBundle {
 		t.Errorf("status %+v, %v", s, err)
 	}
-	if s, err := c.PutBundle(ctx, []byte("one")); err != nil || s.Bundle == nil || s.Bundle.Name != "one" {
+	if s, err := c.PutBundle(ctx, controltest.Bundle("one", 1, "{}")); err != nil || s.Bundle == nil || s.Bundle.Name != "one" {
 		t.Errorf("bundle: %+v, %v", s, err)
 	}
 	given := message.Credentials{AccessKeyID: "A", SecretAccessKey: "S", SessionToken: "T", Expiration: time.Now().Add(time.Hour).UTC()}
@@ -89,10 +82,10 @@ func TestEveryRouteIsSpoken(t *testing.T) {
 }
 
 func TestARefusalCarriesTheEnclavesReason(t *testing.T) {
-	c := reach(t, controltest.New(parse))
+	c := reach(t, controltest.New())
 	_, err := c.PutBundle(t.Context(), []byte("broken"))
 	var refused *control.RefusedError
-	if !errors.As(err, &refused) || refused.Code != http.StatusBadRequest || refused.Reason != "not a bundle" {
+	if !errors.As(err, &refused) || refused.Code != http.StatusBadRequest || !strings.Contains(refused.Reason, "envelope") {
 		t.Errorf("got %v, want the enclave's reason", err)
 	}
 	plain := reach(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) }))

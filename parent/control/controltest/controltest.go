@@ -1,5 +1,5 @@
 // Package controltest is an enclave as its parent sees it: the control port's routes before an in-memory
-// slashing store, for tests of what speaks to an enclave. It opens no bundle and checks no signature.
+// slashing store, for tests of what speaks to an enclave. It reads a bundle's clear part and opens none.
 package controltest
 
 import (
@@ -12,18 +12,18 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
 	"holdfast/enclave/control/message"
 	"holdfast/enclave/slashing"
+	"holdfast/verify/envelope"
 )
 
 // Enclave answers the control port. Its fields are set before it is used; [Enclave.Do] changes them
 // afterwards.
 type Enclave struct {
-	// Parse says what a bundle is. An error is answered with 400.
-	Parse func(bundle []byte) (message.Bundle, error)
 	// Open says why a bundle's data key does not come. Nil opens at once.
 	Open func(message.Bundle, *message.Credentials) error
 	// Verify says why a statement does not hold. Nil believes every one.
@@ -43,9 +43,9 @@ type Enclave struct {
 }
 
 // New returns an enclave that waits for a bundle.
-func New(parse func([]byte) (message.Bundle, error)) *Enclave {
+func New() *Enclave {
 	network := slashing.Root{1}
-	e := &Enclave{Parse: parse, Store: slashing.NewMemory(network), Network: network, mux: http.NewServeMux()}
+	e := &Enclave{Store: slashing.NewMemory(network), Network: network, mux: http.NewServeMux()}
 	e.status.State = message.WaitingForBundle
 	e.mux.HandleFunc("GET /status", e.serveStatus)
 	e.mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) {
@@ -125,7 +125,7 @@ func (e *Enclave) takeBundle(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusRequestEntityTooLarge, err)
 		return
 	}
-	bundle, err := e.Parse(data)
+	bundle, err := describe(data)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.bundles = append(e.bundles, data)
@@ -145,6 +145,40 @@ func (e *Enclave) takeBundle(w http.ResponseWriter, r *http.Request) {
 	}
 	e.open()
 	answer(w, e.status)
+}
+
+// describe reads a bundle's clear part.
+func describe(data []byte) (message.Bundle, error) {
+	e, err := envelope.Parse(data)
+	if err != nil {
+		return message.Bundle{}, err
+	}
+	b := message.Bundle{
+		Name: e.Name, Version: e.Version, Configuration: fmt.Sprintf("%x", e.ConfigurationDigest()),
+		Keys: len(e.PublicKeys), Age: e.Age != nil,
+	}
+	if e.KMS != nil {
+		b.KMSKey = e.KMS.Key
+	}
+	return b, nil
+}
+
+// KMSKey is the key that wraps the data key of a bundle whose configuration names it.
+const KMSKey = "arn:aws:kms:eu-central-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+
+// Bundle returns a bundle for one validator that nothing can open, but whose clear part is sound. Its data key is
+// wrapped by [KMSKey] if the configuration, which is canonical JSON, names that, and else to an age identity.
+func Bundle(name string, version uint64, configuration string) []byte {
+	e := &envelope.Envelope{
+		Name: name, Version: version, Configuration: []byte(configuration),
+		PublicKeys: [][48]byte{{7}}, Sealed: make([]byte, 64),
+	}
+	if strings.Contains(configuration, KMSKey) {
+		e.KMS = &envelope.KMSWrap{Key: KMSKey, Ciphertext: []byte{1}}
+	} else {
+		e.Age = []byte("age-encryption.org/v1\n")
+	}
+	return e.Bytes()
 }
 
 // open tries the pending bundle.
