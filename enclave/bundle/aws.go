@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"net/url"
 	"strconv"
+	"strings"
 
 	"holdfast/enclave/serve/access"
 	"holdfast/verify/envelope"
@@ -115,11 +116,11 @@ func (s *Slashing) settle() error {
 	if s.Store == "" {
 		s.Store = Journal
 	}
-	err := s.settleJournal()
+	settle := s.settleJournal
 	if s.Store == DynamoDB {
-		err = s.settleTable()
+		settle = s.settleTable
 	}
-	if err != nil {
+	if err := settle(); err != nil {
 		return fmt.Errorf("slashing: %w", err)
 	}
 	return nil
@@ -233,15 +234,20 @@ func isEndpoint(text string) bool {
 	if err != nil || text != "https://"+u.Host || len(text) > maxEndpointSize {
 		return false
 	}
-	if port := u.Port(); port != "" {
-		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 || strconv.FormatUint(n, 10) != port {
-			return false
-		}
+	if strings.HasSuffix(u.Host, ":") || !isPort(u.Port()) {
+		return false
 	}
-	if _, err := netip.ParseAddr(u.Hostname()); err == nil {
-		return true
+	host := u.Hostname()
+	if address, err := netip.ParseAddr(host); err == nil {
+		return address.Zone() == ""
 	}
-	return u.Hostname()[:1] != "*" && isHost(u.Hostname())
+	return isHost(host) && !strings.HasPrefix(host, "*")
+}
+
+// isPort reports whether text is a port, or nothing.
+func isPort(text string) bool {
+	n, err := strconv.ParseUint(text, 10, 16)
+	return text == "" || err == nil && n > 0 && strconv.FormatUint(n, 10) == text
 }
 
 // roots reads PEM of authorities, and keeps it as it stands.

@@ -2,252 +2,331 @@ package bundle_test
 
 import (
 	"bytes"
-	"encoding/hex"
-	"encoding/json"
+	"errors"
 	"fmt"
+	"math/big"
+	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
 	"holdfast/enclave/bundle"
-	"holdfast/enclave/ethereum/network"
+	"holdfast/enclave/bundle/bundletest"
+	"holdfast/enclave/ethereum/bls"
 	"holdfast/enclave/secret"
+	"holdfast/verify/envelope"
 )
 
-// key returns the hexadecimal form of a key.
-func key(n int) string { return fmt.Sprintf("0x%064x", n) }
+// ageFile is taken for one by everything but age.
+var ageFile = []byte("age-encryption.org/v1\n")
 
-func file(network, validators string) string {
-	return `{"version":1,"network":` + network + `,"validators":` + validators + `}`
+func scalar(n int64) secret.Bytes { return secret.New(big.NewInt(n).FillBytes(make([]byte, 32))) }
+
+func dataKey(n byte) secret.Bytes {
+	return secret.New(bytes.Repeat([]byte{n}, envelope.DataKeySize))
 }
 
-const hoodi = `{"name":"hoodi"}`
+// draft has every secret.
+func draft() bundle.Draft {
+	return bundle.Draft{
+		Name: "staking-1", Version: 7, Age: ageFile,
+		KMS:           &envelope.KMSWrap{Key: keyARN, Ciphertext: []byte("wrapped")},
+		Configuration: []byte(whole),
+		Secrets: bundle.Secrets{
+			TLS:         &bundle.Identity{Certificate: []byte("certificate"), Key: secret.New([]byte("planted-tls-key"))},
+			Token:       secret.New([]byte("planted-token-" + strings.Repeat("t", 32))),
+			SlashingKey: secret.New(bytes.Repeat([]byte("slashing"), 4)),
+			Store:       &bundle.Credentials{AccessKeyID: "AKIDEXAMPLE000000000", SecretAccessKey: secret.New([]byte("planted-access-key"))},
+			Validators:  []secret.Bytes{scalar(5), scalar(1), scalar(0xabcdef)},
+		},
+	}
+}
 
-var one = `[{"secret_key":"` + key(1) + `"}]`
+// plain has what every bundle must have.
+func plain() bundle.Draft {
+	d := draft()
+	d.KMS, d.Configuration = nil, []byte(configuration)
+	d.Secrets.TLS, d.Secrets.Token, d.Secrets.Store = nil, secret.Bytes{}, nil
+	return d
+}
 
-const custom = `{
-	"name": "devnet-7", "genesis_time": 1700000000, "genesis_fork_version": "0x20000089",
-	"genesis_validators_root": "0x4b363db94e286120d76eb905340fdd4e54bfe9f06bf33ff6cf5ad27f511bfe95",
-	"seconds_per_slot": 6, "slots_per_epoch": 8, "sync_committee_size": 32, "max_committees_per_slot": 4,
-	"forks": [{"name":"altair","version":"0x20000090","epoch":0}, {"epoch":18446744073709551615,"name":"bellatrix","version":"0x20000091"}]
-}`
-
-func TestAFileThatNamesItsNetworkIsRead(t *testing.T) {
-	got, err := bundle.Parse([]byte(" \r\n\t" + file(hoodi, `[ {"secret_key" : "`+key(1)+`"} , {"secret_key":"`+key(0xabcdef)+`"} ]`) + "\n"))
+func seal(t testing.TB, d bundle.Draft, key secret.Bytes) *envelope.Envelope {
+	t.Helper()
+	e, err := bundle.Seal(d, key)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want, _ := network.ByName("hoodi"); got.Settings.Network != want {
-		t.Errorf("got %+v, want %+v", got.Settings.Network, want)
+	return e
+}
+
+func TestWhatWasSealedOpens(t *testing.T) {
+	d := draft()
+	file := seal(t, d, dataKey(1)).Bytes()
+	e, err := envelope.Parse(file)
+	if err != nil {
+		t.Fatal(err)
 	}
-	if len(got.Validators) != 2 {
-		t.Fatalf("got %d validators, want 2", len(got.Validators))
+	b, err := bundle.Open(e, dataKey(1))
+	if err != nil {
+		t.Fatal(err)
 	}
-	for i, want := range []string{key(1), key(0xabcdef)} {
-		if revealed := "0x" + hex.EncodeToString(got.Validators[i].SecretKey.Reveal()); revealed != want {
-			t.Errorf("validator %d: got %s, want %s", i, revealed, want)
+	if b.Name != "staking-1" || b.Version != 7 || b.Settings.Digest() != e.ConfigurationDigest() || b.Settings.Network.Name != "own" {
+		t.Errorf("got %s %d, %+v", b.Name, b.Version, b.Settings)
+	}
+	for name, pair := range map[string][2]secret.Bytes{
+		"token":             {b.Token, d.Secrets.Token},
+		"slashing key":      {b.SlashingKey, d.Secrets.SlashingKey},
+		"TLS key":           {b.Identity.Key, d.Secrets.TLS.Key},
+		"secret access key": {b.Store.SecretAccessKey, d.Secrets.Store.SecretAccessKey},
+	} {
+		if !bytes.Equal(pair[0].Reveal(), pair[1].Reveal()) {
+			t.Errorf("%s: got %q, want %q", name, pair[0].Reveal(), pair[1].Reveal())
 		}
 	}
+	if string(b.Identity.Certificate) != "certificate" || b.Store.AccessKeyID != "AKIDEXAMPLE000000000" {
+		t.Errorf("got %s, %s", b.Identity.Certificate, b.Store.AccessKeyID)
+	}
+	if got := publicKeys(b.Keys); !slices.Equal(got, e.PublicKeys) || len(got) != 3 {
+		t.Errorf("got keys %x, want %x", got, e.PublicKeys)
+	}
+	for _, key := range b.Keys {
+		signature, err := key.Sign([32]byte{1})
+		if err != nil || !bls.Verify(key.PublicKey(), [32]byte{1}, signature) {
+			t.Errorf("%v does not sign: %v", key.PublicKey(), err)
+		}
+	}
+	if again := seal(t, d, dataKey(1)); bytes.Equal(again.Bytes(), file) {
+		t.Error("two seals have one nonce")
+	}
 }
 
-func TestAFileThatDescribesItsNetworkIsRead(t *testing.T) {
-	got, err := bundle.Parse([]byte(file(custom, one)))
+func publicKeys(keys []*bls.SecretKey) [][48]byte {
+	var out [][48]byte
+	for _, key := range keys {
+		out = append(out, key.PublicKey())
+	}
+	return out
+}
+
+func TestABundleOfTheLeastOpens(t *testing.T) {
+	b, err := bundle.Open(seal(t, plain(), dataKey(1)), dataKey(1))
 	if err != nil {
 		t.Fatal(err)
 	}
-	var root [32]byte
-	if _, err := hex.Decode(root[:], []byte("4b363db94e286120d76eb905340fdd4e54bfe9f06bf33ff6cf5ad27f511bfe95")); err != nil {
-		t.Fatal(err)
-	}
-	want := network.Network{
-		Name: "devnet-7", GenesisTime: 1700000000, GenesisValidatorsRoot: root,
-		SecondsPerSlot: 6, SlotsPerEpoch: 8, SyncCommitteeSize: 32, MaxCommitteesPerSlot: 4,
-	}
-	for f := range want.Forks {
-		want.Forks[f].Epoch = network.FarFuture
-	}
-	want.Forks[network.Phase0] = network.Activation{Version: network.Version{0x20, 0, 0, 0x89}}
-	want.Forks[network.Altair] = network.Activation{Version: network.Version{0x20, 0, 0, 0x90}}
-	want.Forks[network.Bellatrix].Version = network.Version{0x20, 0, 0, 0x91}
-	if got.Settings.Network != want {
-		t.Errorf("got %+v, want %+v", got.Settings.Network, want)
+	if b.Identity != nil || b.Store != nil || b.Token.Len() != 0 || len(b.Keys) != 3 {
+		t.Errorf("got %+v", b)
 	}
 }
 
-func TestAMisshapenFileIsRefused(t *testing.T) {
-	good := file(hoodi, one)
-	tests := map[string]struct{ file, want string }{
-		"empty":               {"", `want '{' at byte 0`},
-		"an array":            {"[]", `want '{'`},
-		"cut short":           {good[:len(good)-1], `want ','`},
-		"trailing brace":      {good + "}", "1 bytes after the end"},
-		"second document":     {good + good, "after the end"},
-		"trailing NUL":        {good + "\x00", "after the end"},
-		"byte order mark":     {"\ufeff" + good, `want '{'`},
-		"no version":          {`{"network":` + hoodi + `,"validators":` + one + `}`, `"version" is missing`},
-		"no network":          {`{"version":1,"validators":` + one + `}`, `one of fields "configuration" and "network"`},
-		"no validators":       {`{"version":1,"network":` + hoodi + `}`, `"validators" is missing`},
-		"later version":       {strings.Replace(good, `"version":1`, `"version":2`, 1), "version: got 2, want 1"},
-		"version as text":     {strings.Replace(good, `"version":1`, `"version":"1"`, 1), "unsigned integer"},
-		"version as float":    {strings.Replace(good, `"version":1`, `"version":1.0`, 1), `want ','`},
-		"version signed":      {strings.Replace(good, `"version":1`, `"version":-1`, 1), "unsigned integer"},
-		"version padded":      {strings.Replace(good, `"version":1`, `"version":01`, 1), "unsigned integer"},
-		"version too large":   {strings.Replace(good, `"version":1`, `"version":18446744073709551616`, 1), "at most"},
-		"unknown field":       {strings.Replace(good, `"version":1`, `"version":1,"verzion":1`, 1), `unknown field "verzion"`},
-		"other case":          {strings.Replace(good, `"version"`, `"Version"`, 1), "unknown field at byte"},
-		"escaped name":        {strings.Replace(good, `"version"`, `"\u0076ersion"`, 1), "without escapes"},
-		"field twice":         {strings.Replace(good, `"version":1`, `"version":1,"version":1`, 1), `"version" comes twice`},
-		"null":                {file("null", one), `network: want '{'`},
-		"comma at the end":    {strings.Replace(good, "}]}", "},]}", 1), `want '{'`},
-		"both forms":          {strings.Replace(good, `"version":1`, `"version":1,"configuration":`+configuration, 1), `one of fields "configuration" and "network"`},
-		"no comma":            {file(hoodi, strings.Replace(one, "}]", "}{}]", 1)), `want ','`},
-		"no name":             {file("{}", one), `"name" is missing`},
-		"unknown fork":        {file(`{"name":"mainnet","forks":[{"name":"osaka","version":"0x00000009","epoch":1}]}`, one), `does not know fork "osaka"`},
-		"unsound network":     {file(strings.Replace(custom, `"slots_per_epoch": 8`, `"slots_per_epoch": 0`, 1), one), "slots per epoch is 0"},
-		"token without use":   {strings.Replace(good, `"version":1`, `"version":1,"keymanager_token":"`+strings.Repeat("t", 32)+`"`, 1), "it is off"},
-		"empty name":          {file(`{"name":""}`, one), "1 to 32 characters"},
-		"long name":           {file(`{"name":"`+strings.Repeat("a", 33)+`"}`, one), "1 to 32 characters"},
-		"upper-case name":     {file(`{"name":"Hoodi"}`, one), "1 to 32 characters"},
-		"name in Unicode":     {file(`{"name":"hoodı"}`, one), "printable ASCII"},
-		"short fork version":  {file(`{"name":"x","genesis_fork_version":"0x000000"}`, one), "0x and 8"},
-		"short root":          {file(`{"name":"x","genesis_validators_root":"0x00"}`, one), "0x and 64"},
-		"fork twice":          {file(`{"name":"x","forks":[{"name":"a","version":"0x00000000","epoch":1},{"name":"a","version":"0x00000001","epoch":2}]}`, one), `fork "a" comes twice`},
-		"fork without epoch":  {file(`{"name":"x","forks":[{"name":"a","version":"0x00000000"}]}`, one), `"epoch" is missing`},
-		"too many forks":      {file(`{"name":"x","forks":[`+repeat(33, func(i int) string { return fmt.Sprintf(`{"name":"f%d","version":"0x00000000","epoch":1}`, i) })+`]}`, one), "more than 32"},
-		"no keys":             {file(hoodi, "[]"), "validators: got none"},
-		"key missing":         {file(hoodi, "[{}]"), `number 1: want one of fields "secret_key" and "keystore"`},
-		"key unprefixed":      {file(hoodi, `[{"secret_key":"`+key(1)[2:]+`"}]`), "0x and 64"},
-		"key too short":       {file(hoodi, `[{"secret_key":"`+key(1)[:65]+`"}]`), "0x and 64"},
-		"key too long":        {file(hoodi, `[{"secret_key":"`+key(1)+`0"}]`), "0x and 64"},
-		"key not hexadecimal": {file(hoodi, `[{"secret_key":"`+key(1)[:65]+`g"}]`), "0x and 64"},
-		"key in upper case":   {file(hoodi, `[{"secret_key":"`+key(1)[:65]+`A"}]`), "0x and 64"},
-		"key as number":       {file(hoodi, `[{"secret_key":1}]`), `secret_key: want '"'`},
-		"key unterminated":    {file(hoodi, `[{"secret_key":"`+key(1)), "without escapes"},
-		"too many keys":       {file(hoodi, `[`+repeat(bundle.MaxValidators+1, validator)+`]`), "more than 16384"},
-		"too large":           {good + strings.Repeat(" ", bundle.MaxSize), "at most 8388608"},
+func TestAForeignDataKeyIsCalledThat(t *testing.T) {
+	e := seal(t, plain(), dataKey(1))
+	if b, err := bundle.Open(e, dataKey(2)); !errors.Is(err, bundle.ErrDataKey) || b != nil {
+		t.Errorf("got %v", err)
+	}
+	if _, err := bundle.Open(e, secret.New([]byte("short"))); err == nil || !strings.Contains(err.Error(), "data key of 5 bytes, want 32") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// Whatever of a bundle is altered, swapped with another's or left out, it does not
+// open, and the error says why.
+func TestAnAlteredBundleDoesNotOpen(t *testing.T) {
+	other := seal(t, func() bundle.Draft { d := draft(); d.Version = 8; return d }(), dataKey(1))
+	tests := map[string]struct {
+		alter func(e *envelope.Envelope)
+		want  string
+	}{
+		"name":    {func(e *envelope.Envelope) { e.Name = "staking-2" }, "was altered"},
+		"version": {func(e *envelope.Envelope) { e.Version++ }, "was altered"},
+		"configuration": {func(e *envelope.Envelope) {
+			e.Configuration = parse(t, strings.Replace(whole, "02:", "03:", 1)).Canonical()
+		}, "was altered"},
+		"public key":         {func(e *envelope.Envelope) { e.PublicKeys[2][47] ^= 1 }, "was altered"},
+		"public keys' order": {func(e *envelope.Envelope) { slices.Reverse(e.PublicKeys) }, "does not come after"},
+		"public key left":    {func(e *envelope.Envelope) { e.PublicKeys = e.PublicKeys[1:] }, "was altered"},
+		"no public key":      {func(e *envelope.Envelope) { e.PublicKeys = nil }, "0 public keys"},
+		"KMS key":            {func(e *envelope.Envelope) { e.KMS.Key = strings.Replace(keyARN, "0123", "1123", 1) }, "but the configuration names"},
+		"KMS ciphertext":     {func(e *envelope.Envelope) { e.KMS.Ciphertext = []byte("another") }, "was altered"},
+		"KMS left out":       {func(e *envelope.Envelope) { e.KMS = nil }, "was altered"},
+		"age file":           {func(e *envelope.Envelope) { e.Age = append(slices.Clone(e.Age), 'x') }, "was altered"},
+		"age left out":       {func(e *envelope.Envelope) { e.Age = nil }, "was altered"},
+		"nobody left":        {func(e *envelope.Envelope) { e.Age, e.KMS = nil, nil }, "nobody can open it"},
+		"commitment":         {func(e *envelope.Envelope) { e.Commitment[0] ^= 1 }, "not the data key of this bundle"},
+		"another's secrets":  {func(e *envelope.Envelope) { e.Sealed = other.Sealed }, "was altered"},
+		"nonce":              {func(e *envelope.Envelope) { e.Sealed[0] ^= 1 }, "was altered"},
+		"tag":                {func(e *envelope.Envelope) { e.Sealed[len(e.Sealed)-1] ^= 1 }, "was altered"},
+		"secrets cut short":  {func(e *envelope.Envelope) { e.Sealed = e.Sealed[:len(e.Sealed)-1] }, "was altered"},
+		"no secrets":         {func(e *envelope.Envelope) { e.Sealed = e.Sealed[:20] }, "20 bytes of sealed secrets"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			got, err := bundle.Parse([]byte(test.file))
-			if err == nil || got != nil {
-				t.Fatalf("got %+v, %v, want an error alone", got, err)
-			}
-			if !strings.Contains(err.Error(), test.want) || !strings.HasPrefix(err.Error(), "bundle: ") {
-				t.Errorf("got %q, want %q in it", err, test.want)
+			e := seal(t, draft(), dataKey(1))
+			test.alter(e)
+			if b, err := bundle.Open(e, dataKey(1)); err == nil || b != nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("got %v, want %q", err, test.want)
 			}
 		})
 	}
 }
 
-func validator(i int) string { return `{"secret_key":"` + key(i+1) + `"}` }
-
-func repeat(n int, each func(int) string) string {
-	parts := make([]string, n)
-	for i := range parts {
-		parts[i] = each(i)
+// A property of the whole file: no byte of it may change.
+func TestNoByteOfAFileMayChange(t *testing.T) {
+	file := seal(t, draft(), dataKey(1)).Bytes()
+	open := func(data []byte) error {
+		e, err := envelope.Parse(data)
+		if err == nil {
+			_, err = bundle.Open(e, dataKey(1))
+		}
+		return err
 	}
-	return strings.Join(parts, ",")
+	if err := open(file); err != nil {
+		t.Fatal(err)
+	}
+	for range 400 {
+		altered := bytes.Clone(file)
+		at := rand.IntN(len(file))
+		altered[at] ^= byte(1 + rand.IntN(255))
+		if open(altered) == nil {
+			t.Errorf("byte %d may be %#x instead of %#x", at, altered[at], file[at])
+		}
+		if open(file[:at]) == nil {
+			t.Errorf("the first %d of %d bytes open", at, len(file))
+		}
+	}
 }
 
-func TestAsManyKeysAsAllowedAreRead(t *testing.T) {
-	got, err := bundle.Parse([]byte(file(hoodi, `[`+repeat(bundle.MaxValidators, validator)+`]`)))
-	if err != nil || len(got.Validators) != bundle.MaxValidators {
+// Whoever has the data key may make any file, but one
+// that lists other public keys than its secrets have is refused.
+func TestAListOfOtherPublicKeysIsRefused(t *testing.T) {
+	e, other := seal(t, plain(), dataKey(1)), func() *envelope.Envelope {
+		d := plain()
+		d.Secrets.Validators = []secret.Bytes{scalar(5), scalar(1), scalar(7)}
+		return seal(t, d, dataKey(1))
+	}()
+	e.PublicKeys = other.PublicKeys
+	bundle.Reseal(t, e, plain(), dataKey(1))
+	if _, err := bundle.Open(e, dataKey(1)); err == nil || !strings.Contains(err.Error(), "but the bundle lists") {
+		t.Errorf("got %v", err)
+	}
+	e.PublicKeys = e.PublicKeys[:2]
+	bundle.Reseal(t, e, plain(), dataKey(1))
+	if _, err := bundle.Open(e, dataKey(1)); err == nil || !strings.Contains(err.Error(), "3 secret keys for 2 public keys") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestADraftThatWouldNotOpenIsNotSealed(t *testing.T) {
+	tests := map[string]struct {
+		change func(d *bundle.Draft)
+		want   string
+	}{
+		"no name":                 {func(d *bundle.Draft) { d.Name = "" }, "name: want 1 to 64"},
+		"name in upper case":      {func(d *bundle.Draft) { d.Name = "A" }, "name: want 1 to 64"},
+		"version 0":               {func(d *bundle.Draft) { d.Version = 0 }, "version: got 0"},
+		"misshapen configuration": {func(d *bundle.Draft) { d.Configuration = []byte("{}") }, `"network" is missing`},
+		"no validator":            {func(d *bundle.Draft) { d.Secrets.Validators = nil }, "validators: got 0"},
+		"too many validators":     {func(d *bundle.Draft) { d.Secrets.Validators = make([]secret.Bytes, bundle.MaxValidators+1) }, "want 1 to 16384"},
+		"validator twice":         {func(d *bundle.Draft) { d.Secrets.Validators[2] = scalar(5) }, "number 3 has the key of number 1"},
+		"validator zero":          {func(d *bundle.Draft) { d.Secrets.Validators[1] = scalar(0) }, "validator 2: bls: secret key is zero"},
+		"short validator":         {func(d *bundle.Draft) { d.Secrets.Validators[1] = secret.New(make([]byte, 31)) }, "validator 2: got a secret key of 31 bytes"},
+		"validator beyond order":  {func(d *bundle.Draft) { d.Secrets.Validators[1] = secret.New(bytes.Repeat([]byte{0xff}, 32)) }, "not below the group order"},
+		"no slashing key":         {func(d *bundle.Draft) { d.Secrets.SlashingKey = secret.Bytes{} }, "slashing key: got 0 bytes"},
+		"short token":             {func(d *bundle.Draft) { d.Secrets.Token = secret.New([]byte("planted")) }, "want 32 to 256"},
+		"token with a space":      {func(d *bundle.Draft) { d.Secrets.Token = secret.New([]byte(strings.Repeat("planted ", 8))) }, "without space"},
+		"key manager of nobody":   {func(d *bundle.Draft) { d.Configuration = []byte(with(`"api":{"keymanager":true}`)) }, "neither a token"},
+		"key manager off":         {func(d *bundle.Draft) { d.Secrets.Token = secret.New([]byte(strings.Repeat("planted-", 8))) }, "it is off"},
+		"client's key manager off": {func(d *bundle.Draft) {
+			d.Configuration = []byte(clients(`{"name":"a","keys":"all","fingerprints":["` + fingerprint + `"],"keymanager":true}`))
+		}, "it is off"},
+		"certificate without key": {func(d *bundle.Draft) { d.Secrets.TLS = &bundle.Identity{Certificate: []byte("a")} }, "TLS key: got 0 bytes"},
+		"key without certificate": {func(d *bundle.Draft) { d.Secrets.TLS = &bundle.Identity{Key: secret.New([]byte("planted"))} }, "TLS certificate: got 0 bytes"},
+		"table without writer": {func(d *bundle.Draft) {
+			d.Configuration = []byte(with(`"slashing":{"store":"dynamodb","table":"` + tableARN + `"}`))
+		}, "no credentials to write it"},
+		"writer without table": {func(d *bundle.Draft) { d.Secrets.Store = draft().Secrets.Store }, "not used"},
+		"KMS without its key":  {func(d *bundle.Draft) { d.KMS = draft().KMS }, "the configuration names none"},
+		"KMS without ciphertext": {func(d *bundle.Draft) {
+			d.Configuration, d.KMS = []byte(with(`"kms":{"key":"`+keyARN+`"}`)), &envelope.KMSWrap{Key: keyARN}
+		}, "KMS ciphertext of 0 bytes"},
+		"nobody to open it":   {func(d *bundle.Draft) { d.Age = nil }, "nobody can open it"},
+		"age file in armor":   {func(d *bundle.Draft) { d.Age = []byte("-----BEGIN AGE ENCRYPTED FILE-----\n") }, "binary form"},
+		"writer's empty key":  {func(d *bundle.Draft) { *d = draft(); d.Secrets.Store.SecretAccessKey = secret.Bytes{} }, "secret access key of the slashing store"},
+		"writer's short name": {func(d *bundle.Draft) { *d = draft(); d.Secrets.Store.AccessKeyID = "planted" }, "access key id of the slashing store"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			d := plain()
+			test.change(&d)
+			e, err := bundle.Seal(d, dataKey(1))
+			if err == nil || e != nil || !strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), "planted") {
+				t.Errorf("got %v, want %q", err, test.want)
+			}
+		})
+	}
+	if _, err := bundle.Seal(plain(), secret.Bytes{}); err == nil || !strings.Contains(err.Error(), "data key of 0 bytes") {
+		t.Errorf("no data key: got %v", err)
+	}
+}
+
+func TestABundleShowsNoSecretAndCanBeWiped(t *testing.T) {
+	d := draft()
+	e := seal(t, d, dataKey(1))
+	b, err := bundle.Open(e, dataKey(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown := fmt.Sprintf("%v %+v %#v %v %v %+v %v", b, *b, *b, b.Identity, b.Store, d, e)
+	for _, planted := range []string{"planted", "slashing" + "slashing", "112 108 97 110 116", "0x706c616e74"} {
+		if strings.Contains(shown, planted) {
+			t.Errorf("got %q in %s", planted, shown)
+		}
+	}
+	secrets := [][]byte{b.Token.Reveal(), b.Identity.Key.Reveal(), b.SlashingKey.Reveal(), b.Store.SecretAccessKey.Reveal()}
+	b.Wipe()
+	for i, s := range secrets {
+		if len(s) == 0 || !bytes.Equal(s, make([]byte, len(s))) {
+			t.Errorf("secret %d: got %q after it was wiped", i, s)
+		}
+	}
+	if _, err := b.Keys[0].Sign([32]byte{}); !errors.Is(err, bls.ErrNoKey) {
+		t.Errorf("a wiped key signs: %v", err)
+	}
+	if string(d.Secrets.TLS.Key.Reveal()) != "planted-tls-key" {
+		t.Error("wiping the bundle wiped the draft")
+	}
+}
+
+func TestADescribedBundleOpens(t *testing.T) {
+	sealed, err := bundletest.Seal([]byte(`{"configuration":` + configuration + `,"validators":[{"secret_key":"0x` + fmt.Sprintf("%064x", 5) + `"}]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b, err := bundle.Open(sealed.Envelope, sealed.DataKey); err != nil || len(b.Keys) != 1 {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestAsManyKeysAsAllowedAreSealedAndOpen(t *testing.T) {
+	if testing.Short() {
+		t.Skip("derives 32768 keys")
+	}
+	d := plain()
+	d.Secrets.Validators = scalars(bundle.MaxValidators)
+	b, err := bundle.Open(seal(t, d, dataKey(1)), dataKey(1))
+	if err != nil || len(b.Keys) != bundle.MaxValidators {
 		t.Fatalf("got %v", err)
 	}
 }
 
-func TestNoErrorAndNoPrintShowsAKey(t *testing.T) {
-	const planted = "5ec2e75ec2e75ec2e75ec2e75ec2e75ec2e75ec2e75ec2e75ec2e75ec2e75ec2"
-	for _, text := range []string{
-		file(hoodi, `[{"secret_key":"0x`+planted+`0"}]`),
-		file(hoodi, `[{"secret_key":"0x`+planted[1:]+`x"}]`),
-		file(hoodi, `[{"secret_key":"`+planted+`"}]`),
-		file(hoodi, `[{"0x`+planted+`":"secret_key"}]`),
-		file(hoodi, `["0x`+planted+`"]`),
-		file(hoodi, `[{"secret_key":"0x`+planted+`","password":"`+planted+`"}]`),
-		file(hoodi, `[{"keystore":{"`+planted+`"},"password":"`+planted+`"}]`),
-		file(hoodi, `[{"secret_key":"0x`+planted+`","public_key":"0x`+planted+`"}]`),
-		strings.Replace(file(hoodi, one), `"version":1`, `"version":1,"keymanager_token":"`+planted+`"`, 1),
-		strings.Replace(configured(configuration), `"vc-1"`, `"vc-1","types":["`+planted+`"]`, 1),
-		file(`{"name":"0x`+planted+`"}`, one),
-		file(`{"name":"x","slots_per_epoch":"0x`+planted+`"}`, one),
-		planted,
-	} {
-		_, err := bundle.Parse([]byte(text))
-		if err == nil || strings.Contains(err.Error(), planted[:8]) {
-			t.Errorf("%s: got %v", text, err)
-		}
+// scalars returns n keys.
+func scalars(n int) []secret.Bytes {
+	source := rand.NewChaCha8([32]byte{1})
+	out := make([]secret.Bytes, n)
+	for i := range out {
+		key := make([]byte, 32)
+		source.Read(key)
+		key[0] &= 0x3f // below the group's order
+		out[i] = secret.New(key)
 	}
-	got, err := bundle.Parse([]byte(file(hoodi, `[{"secret_key":"0x`+planted+`"}]`)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, shown := range []string{fmt.Sprintf("%v", got), fmt.Sprintf("%+v", *got), fmt.Sprintf("%#v", got.Validators)} {
-		if strings.Contains(shown, planted[:8]) || strings.Contains(shown, "94 194") || !strings.Contains(shown, secret.Redacted) {
-			t.Errorf("got %s", shown)
-		}
-	}
-}
-
-func TestABundleKeepsNoPartOfTheFileAndCanBeWiped(t *testing.T) {
-	data := []byte(file(custom, one))
-	got, err := bundle.Parse(data)
-	if err != nil {
-		t.Fatal(err)
-	}
-	clear(data)
-	if got.Settings.Network.Name != "devnet-7" {
-		t.Errorf("got %+v after the file was wiped", got.Settings.Network)
-	}
-	revealed := got.Validators[0].SecretKey.Reveal()
-	if revealed[31] != 1 {
-		t.Errorf("got %x after the file was wiped", revealed)
-	}
-	got.Wipe()
-	if !bytes.Equal(revealed, make([]byte, 32)) {
-		t.Errorf("got %x after the bundle was wiped", revealed)
-	}
-}
-
-func FuzzParse(f *testing.F) {
-	for _, seed := range []string{
-		file(hoodi, one), file(custom, one), file("{}", "[]"), "", `{"version":1}`, `{"version":1,"version":1}`,
-		whole, `{"version":1,"configuration":` + configuration + `,"validators":` + one + `}`,
-	} {
-		f.Add([]byte(seed))
-	}
-	f.Fuzz(func(t *testing.T, data []byte) {
-		got, err := bundle.Parse(data)
-		if (err == nil) != (got != nil) {
-			t.Fatalf("got %v and %v", got, err)
-		}
-		if err != nil {
-			return
-		}
-		// Whatever is accepted is JSON to everybody else, and names what was read.
-		var loose struct {
-			Version    int
-			Token      string `json:"keymanager_token"`
-			Validators []struct {
-				SecretKey string `json:"secret_key"`
-				Password  string
-				Keystore  json.RawMessage
-			}
-		}
-		if err := json.Unmarshal(data, &loose); err != nil {
-			t.Fatalf("%s: %v", data, err)
-		}
-		if loose.Version != bundle.Version || loose.Token != string(got.Token.Reveal()) || len(loose.Validators) != len(got.Validators) {
-			t.Fatalf("got %+v, another reader %+v", got, loose)
-		}
-		for i, v := range got.Validators {
-			bare := strings.TrimPrefix(loose.Validators[i].SecretKey, "0x")
-			if bare != hex.EncodeToString(v.SecretKey.Reveal()) || loose.Validators[i].Password != string(v.Password.Reveal()) ||
-				string(loose.Validators[i].Keystore) != string(v.Keystore) {
-				t.Fatalf("validator %d differs", i)
-			}
-		}
-		if err := got.Settings.Network.Validate(); err != nil {
-			t.Fatal(err)
-		}
-	})
+	return out
 }

@@ -12,6 +12,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
+	"math"
 	"math/big"
 	"reflect"
 	"slices"
@@ -23,7 +24,6 @@ import (
 	"holdfast/enclave/ethereum/network"
 	"holdfast/enclave/ethereum/policy"
 	"holdfast/enclave/ethereum/signing"
-	"holdfast/enclave/secret"
 )
 
 const fingerprint = "02:D0:A8:00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF:00:11:22:33:44:55:66:77:88:99:AA:BB:CC"
@@ -35,7 +35,7 @@ const configuration = `{"network":{"name":"hoodi"},"clients":[` + client + `]}`
 var publicKey = "0x" + strings.Repeat("ab", 48)
 
 // whole has every field.
-var whole = `{"version":1,"configuration":{
+var whole = `{
 	"network": {"config": "PRESET_BASE: 'minimal' # \u00e9\nCONFIG_NAME: \"own\"\nGENESIS_FORK_VERSION: 0x10000038\nALTAIR_FORK_VERSION: 0x20000038\nALTAIR_FORK_EPOCH: 0\nBELLATRIX_FORK_VERSION: 0x30000038\nBELLATRIX_FORK_EPOCH: 0\nCAPELLA_FORK_VERSION: 0x40000038\nCAPELLA_FORK_EPOCH: 0\nDENEB_FORK_VERSION: 0x50000038\nDENEB_FORK_EPOCH: 0\nSECONDS_PER_SLOT: 6\n",
 		"genesis_time": 1700000060, "genesis_validators_root": "0x4b363db94e286120d76eb905340fdd4e54bfe9f06bf33ff6cf5ad27f511bfe95"},
 	"tls": {"names": ["signer.example", "*.signer.example", "10.0.0.7", "fd00::7"]},
@@ -45,18 +45,37 @@ var whole = `{"version":1,"configuration":{
 		{"name":"prysm","any":true,"keys":"all","types":["ATTESTATION"],"keymanager":false}],
 	"known_clients": "# from Web3Signer\r\n\nlighthouse ` + strings.Repeat("0B", 32) + `\n",
 	"api": {"batch":true,"generic":true,"gloas":true,"keymanager":true},
-	"limits": {"connections":64,"in_flight":100,"in_flight_per_client":10}
-},
-"tls": {"certificate":"-----BEGIN CERTIFICATE-----\n","key":"-----BEGIN PRIVATE KEY-----\n"},
-"keymanager_token": "api-token-0x0123456789abcdef0123456789abcdef",
-"validators":[{"public_key":"` + publicKey + `","keystore":{"version":4,"crypto":{"a":["}\"",1]}},"password":"pa\"ss\n\ud83d\udd11"},{"secret_key":"` + key(7) + `"}]}`
+	"limits": {"connections":64,"in_flight":100,"in_flight_per_client":10},
+	"kms": {"key": "` + keyARN + `", "endpoint": "https://kms.example:8443", "roots": ` + roots + `},
+	"slashing": {"store": "dynamodb", "table": "` + tableARN + `", "endpoint": "https://[fd00::7]", "roots": ` + roots + `, "high_watermark": {"epoch": "7", "slot": "18446744073709551615"}}
+}`
 
-func TestAWholeFileIsRead(t *testing.T) {
-	got, err := bundle.Parse([]byte(whole))
+const (
+	keyARN   = "arn:aws:kms:eu-central-1:123456789012:key/01234567-89ab-cdef-0123-456789abcdef"
+	tableARN = "arn:aws-us-gov:dynamodb:us-gov-west-1:123456789012:table/slashing_Records.v1"
+)
+
+// roots is an authority's PEM as a JSON string.
+var roots = func() string {
+	_, text := makeCertificate("authority", true)
+	encoded, err := json.Marshal(text)
+	if err != nil {
+		panic(err)
+	}
+	return string(encoded)
+}()
+
+func parse(t *testing.T, text string) *bundle.Configuration {
+	t.Helper()
+	got, err := bundle.ParseConfiguration([]byte(text))
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := got.Settings
+	return got
+}
+
+func TestAWholeConfigurationIsRead(t *testing.T) {
+	c := parse(t, whole)
 	if c.Network.Name != "own" || c.Network.GenesisTime != 1700000060 || c.Network.GenesisValidatorsRoot[0] != 0x4b || c.Network.SlotsPerEpoch != 8 || c.Network.ForkAt(0) != network.Deneb {
 		t.Errorf("got network %+v", c.Network)
 	}
@@ -69,28 +88,46 @@ func TestAWholeFileIsRead(t *testing.T) {
 	if want := (bundle.Limits{Connections: 64, InFlight: 100, InFlightPerClient: 10}); c.Limits != want {
 		t.Errorf("got %+v, want %+v", c.Limits, want)
 	}
-	if name, ok := c.Clients.Any(); !ok || name != "prysm" || c.Implied {
-		t.Errorf("got %q, %t, implied %t; want the client that was named for everybody", name, ok, c.Implied)
+	if name, ok := c.Clients.Any(); !ok || name != "prysm" {
+		t.Errorf("got %q, %t; want the client that was named for everybody", name, ok)
 	}
-	if string(got.Identity.Key.Reveal()) != "-----BEGIN PRIVATE KEY-----\n" || string(got.Identity.Certificate) != "-----BEGIN CERTIFICATE-----\n" {
-		t.Errorf("got identity %+v", got.Identity)
+	var pem string
+	if err := json.Unmarshal([]byte(roots), &pem); err != nil {
+		t.Fatal(err)
 	}
-	if token := string(got.Token.Reveal()); token != "api-token-0x0123456789abcdef0123456789abcdef" {
-		t.Errorf("got token %q", token)
+	if want := (&bundle.KMS{Key: keyARN, Endpoint: "https://kms.example:8443", Roots: []byte(pem)}); !reflect.DeepEqual(c.KMS, want) || c.KMS.Region() != "eu-central-1" {
+		t.Errorf("got %+v in %s, want %+v", c.KMS, c.KMS.Region(), want)
 	}
-	v := got.Validators[0]
-	if string(v.Keystore) != `{"version":4,"crypto":{"a":["}\"",1]}}` || string(v.Password.Reveal()) != "pa\"ss\n🔑" || v.PublicKey.String() != publicKey || v.SecretKey.Len() != 0 {
-		t.Errorf("got keystore %s, password %q, public key %v", v.Keystore, v.Password.Reveal(), v.PublicKey)
+	want := bundle.Slashing{Store: bundle.DynamoDB, Table: tableARN, Endpoint: "https://[fd00::7]", Roots: []byte(pem),
+		HighWatermark: &bundle.HighWatermark{Epoch: 7, Slot: math.MaxUint64}}
+	if !reflect.DeepEqual(c.Slashing, want) || c.Slashing.Region() != "us-gov-west-1" {
+		t.Errorf("got %+v in %s, want %+v", c.Slashing, c.Slashing.Region(), want)
 	}
-	if got.Validators[1].SecretKey.Reveal()[31] != 7 || got.Validators[1].PublicKey != nil {
-		t.Errorf("got %+v", got.Validators[1])
+}
+
+func TestSlashingProtectionIsStrictUnlessToldOtherwise(t *testing.T) {
+	operator := strings.Repeat("0f", 32)
+	for field, want := range map[string]bundle.Slashing{
+		`"api":{}`:      {Store: bundle.Journal, Freshness: bundle.Strict},
+		`"slashing":{}`: {Store: bundle.Journal, Freshness: bundle.Strict},
+		`"slashing":{"store":"journal","freshness":"strict"}`:        {Store: bundle.Journal, Freshness: bundle.Strict},
+		`"slashing":{"freshness":"journal"}`:                         {Store: bundle.Journal, Freshness: bundle.JournalFreshness},
+		`"slashing":{"operator":"` + operator + `"}`:                 {Store: bundle.Journal, Freshness: bundle.Strict, Operator: bytes.Repeat([]byte{0x0f}, 32)},
+		`"slashing":{"store":"dynamodb","table":"` + tableARN + `"}`: {Store: bundle.DynamoDB, Table: tableARN},
+	} {
+		if got := parse(t, with(field)).Slashing; !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: got %+v, want %+v", field, got, want)
+		}
+	}
+	if none := parse(t, configuration); none.KMS != nil || none.Slashing.Region() != "" {
+		t.Errorf("got %+v", none)
 	}
 }
 
 // identified returns the policy of whoever presents a certificate.
-func identified(t *testing.T, b *bundle.Bundle, certificates ...*x509.Certificate) policy.Client {
+func identified(t *testing.T, c *bundle.Configuration, certificates ...*x509.Certificate) policy.Client {
 	t.Helper()
-	found, refusal := b.Settings.Clients.Identify(certificates, time.Now())
+	found, refusal := c.Clients.Identify(certificates, time.Now())
 	if refusal != nil {
 		t.Fatal(refusal)
 	}
@@ -98,24 +135,19 @@ func identified(t *testing.T, b *bundle.Bundle, certificates ...*x509.Certificat
 }
 
 func TestAClientMayDoWhatItsEntrySays(t *testing.T) {
-	got, err := bundle.Parse([]byte(whole))
-	if err != nil {
-		t.Fatal(err)
-	}
+	got := parse(t, whole)
 	if p := identified(t, got); p.Name != "prysm" || !slices.Equal(p.Types, []signing.Type{signing.Attestation}) || !p.AnyKey || !p.AnyFeeRecipient {
 		t.Errorf("got %+v", p)
 	}
-	leaf, text := certificate(t, "vc", false)
+	leaf, text := makeCertificate("vc", false)
 	named := strings.Replace(whole, fingerprint, fmt.Sprintf("%X", sha(leaf)), 1)
-	if got, err = bundle.Parse([]byte(named)); err != nil {
-		t.Fatal(err)
-	}
+	got = parse(t, named)
 	p := identified(t, got, leaf)
 	want := policy.Duties("vc-1")
 	want.AnyKey, want.AnyFeeRecipient = false, false
 	want.Types = append(want.Types, signing.VoluntaryExit)
 	want.FeeRecipients = [][20]byte{{0xfe, 0x3b, 0x55, 0x7e, 0x8f, 0xb6, 0x2b, 0x89, 0xf4, 0x91, 0x6b, 0x72, 0x1b, 0xe5, 0x5c, 0xeb, 0x82, 0x8d, 0xbd, 0x73}}
-	want.Keys = append(want.Keys, *got.Validators[0].PublicKey)
+	want.Keys = append(want.Keys, [48]byte(bytes.Repeat([]byte{0xab}, 48)))
 	if !reflect.DeepEqual(p, want) {
 		t.Errorf("got %+v, want %+v", p, want)
 	}
@@ -123,27 +155,25 @@ func TestAClientMayDoWhatItsEntrySays(t *testing.T) {
 	// Without types an entry allows the ordinary duties; a line of known_clients
 	// too, for the common name it names.
 	lines := strings.Replace(configuration, `"clients"`, fmt.Sprintf(`"known_clients":"vc %x","clients"`, sha(leaf)), 1)
-	if got, err = bundle.Parse([]byte(configured(lines))); err != nil {
-		t.Fatal(err)
-	}
+	got = parse(t, lines)
 	if p, want := identified(t, got, leaf), beforeGloas("vc"); !reflect.DeepEqual(p, want) {
 		t.Errorf("got %+v, want %+v", p, want)
 	}
 
 	// An authority's PEM, in a string.
-	_, authority := certificate(t, "authority", true)
+	_, authority := makeCertificate("authority", true)
 	encoded, err := json.Marshal(authority)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := bundle.Parse([]byte(configured(clients(`{"name":"a","keys":"all","ca":` + string(encoded) + `}`)))); err != nil {
+	if _, err := bundle.ParseConfiguration([]byte(clients(`{"name":"a","keys":"all","ca":` + string(encoded) + `}`))); err != nil {
 		t.Error(err)
 	}
 	encoded, err = json.Marshal(text)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := bundle.Parse([]byte(configured(clients(`{"name":"a","keys":"all","ca":` + string(encoded) + `}`)))); err == nil || !strings.Contains(err.Error(), "not an authority's") {
+	if _, err := bundle.ParseConfiguration([]byte(clients(`{"name":"a","keys":"all","ca":` + string(encoded) + `}`))); err == nil || !strings.Contains(err.Error(), "not an authority's") {
 		t.Errorf("a client's own certificate as an authority: got %v", err)
 	}
 }
@@ -162,7 +192,7 @@ func TestTheTypesOfGloasAreOffUnlessTurnedOn(t *testing.T) {
 	for api, want := range map[string]policy.Client{
 		`"api":{"gloas":false},`: beforeGloas("any"), `"api":{"gloas":true},`: policy.Duties("any"),
 	} {
-		got, err := bundle.Parse([]byte(configured("{" + api + everybody[1:])))
+		got, err := bundle.ParseConfiguration([]byte("{" + api + everybody[1:]))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -171,48 +201,25 @@ func TestTheTypesOfGloasAreOffUnlessTurnedOn(t *testing.T) {
 		}
 	}
 	byName := clients(`{"name":"any","any":true,"keys":"all","types":["duties","EXECUTION_PAYLOAD_BID"]}`)
-	if _, err := bundle.Parse([]byte(configured(byName))); err == nil || !strings.Contains(err.Error(), "but they are off") {
+	if _, err := bundle.ParseConfiguration([]byte(byName)); err == nil || !strings.Contains(err.Error(), "but they are off") {
 		t.Errorf("got %v", err)
 	}
-	got, err := bundle.Parse([]byte(configured(`{"api":{"gloas":true},` + byName[1:])))
+	got, err := bundle.ParseConfiguration([]byte(`{"api":{"gloas":true},` + byName[1:]))
 	if err != nil || !slices.Contains(identified(t, got).Types, signing.ExecutionPayloadBid) {
 		t.Errorf("got %v", err)
 	}
-}
-
-func configured(c string) string {
-	return `{"version":1,"configuration":` + c + `,"validators":` + one + `}`
 }
 
 func clients(entries string) string {
 	return `{"network":{"name":"hoodi"},"clients":[` + entries + `]}`
 }
 
-func TestTheShorterFormLetsAnybodyAsk(t *testing.T) {
-	got, err := bundle.Parse([]byte(file(hoodi, one)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	name, open := got.Settings.Clients.Any()
-	if !open || name != "any" || !got.Settings.Implied {
-		t.Errorf("got %q, %t, implied %t", name, open, got.Settings.Implied)
-	}
-	if p := identified(t, got); !reflect.DeepEqual(p, beforeGloas("any")) {
-		t.Errorf("got %+v, want ordinary duties", p)
-	}
-	explicit, err := bundle.Parse([]byte(configured(`{"network":` + hoodi + `,"clients":[{"name":"any","keys":"all","any":true}]}`)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if explicit.Configuration() != got.Configuration() || explicit.Settings.Implied {
-		t.Errorf("got digests %x and %x, want one", got.Configuration(), explicit.Configuration())
-	}
+// with adds a field to the configuration.
+func with(field string) string {
+	return strings.Replace(configuration, `"network"`, field+`,"network"`, 1)
 }
 
 func TestAMisshapenConfigurationIsRefused(t *testing.T) {
-	with := func(field string) string {
-		return strings.Replace(configuration, `"network"`, field+`,"network"`, 1)
-	}
 	entry := func(fields string) string {
 		return clients(`{"name":"a","keys":"all",` + fields + `}`)
 	}
@@ -238,8 +245,6 @@ func TestAMisshapenConfigurationIsRefused(t *testing.T) {
 		"short address":          {entry(`"any":true,"fee_recipients":["0xab"]`), "40 hexadecimal digits"},
 		"address without 0x":     {entry(`"any":true,"fee_recipients":["` + strings.Repeat("ab", 20) + `"]`), "0x and 40"},
 		"anybody manages keys":   {entry(`"any":true,"keymanager":true`), "may not manage keys"},
-		"key manager off":        {entry(`"fingerprints":["` + fingerprint + `"],"keymanager":true`), "it is off"},
-		"key manager of nobody":  {with(`"api":{"keymanager":true}`), "neither"},
 		"authority not PEM":      {entry(`"ca":"authority"`), "whole PEM"},
 		"authority cut short":    {entry(`"ca":"-----BEGIN CERTIFICATE-----\nAAAA"`), "whole PEM"},
 		"key as authority":       {entry(`"ca":"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"`), "want CERTIFICATE"},
@@ -255,86 +260,58 @@ func TestAMisshapenConfigurationIsRefused(t *testing.T) {
 		"api as a list":          {with(`"api":["batch"]`), `want '{'`},
 		"config without genesis": {strings.Replace(configuration, `{"name":"hoodi"}`, `{"config":"PRESET_BASE: mainnet"}`, 1), "/eth/v1/beacon/genesis"},
 		"config and name":        {strings.Replace(configuration, `{"name":"hoodi"}`, `{"config":"PRESET_BASE: mainnet","name":"hoodi"}`, 1), "no other field goes with it"},
-		"config without fork": {strings.Replace(whole[strings.Index(whole, `{
-	"network"`):strings.Index(whole, `,
-"tls": {"cert`)], "DENEB_FORK_EPOCH: 0", "", 1), "DENEB_FORK_EPOCH"},
+		"config without fork":    {strings.Replace(whole, "DENEB_FORK_EPOCH: 0", "", 1), "DENEB_FORK_EPOCH"},
+
+		"KMS without a key":         {with(`"kms":{}`), `kms: field "key" is missing`},
+		"KMS key by alias":          {with(`"kms":{"key":"arn:aws:kms:eu-central-1:123456789012:alias/a"}`), "and no alias"},
+		"KMS key by id":             {with(`"kms":{"key":"01234567-89ab-cdef-0123-456789abcdef"}`), "full ARN"},
+		"table as KMS key":          {with(`"kms":{"key":"` + tableARN + `"}`), "full ARN"},
+		"KMS over HTTP":             {with(`"kms":{"key":"` + keyARN + `","endpoint":"http://kms.example"}`), "want https://host"},
+		"endpoint with a path":      {with(`"kms":{"key":"` + keyARN + `","endpoint":"https://kms.example/"}`), "want https://host"},
+		"endpoint with a user":      {with(`"kms":{"key":"` + keyARN + `","endpoint":"https://a@kms.example"}`), "want https://host"},
+		"endpoint with a wildcard":  {with(`"kms":{"key":"` + keyARN + `","endpoint":"https://*.example"}`), "want https://host"},
+		"endpoint of port 0":        {with(`"kms":{"key":"` + keyARN + `","endpoint":"https://kms.example:0"}`), "want https://host"},
+		"endpoint of port 65536":    {with(`"kms":{"key":"` + keyARN + `","endpoint":"https://kms.example:65536"}`), "want https://host"},
+		"endpoint of an empty port": {with(`"kms":{"key":"` + keyARN + `","endpoint":"https://kms.example:"}`), "want https://host"},
+		"endpoint of nothing":       {with(`"kms":{"key":"` + keyARN + `","endpoint":"https://"}`), "want https://host"},
+		"endpoint in upper case":    {with(`"kms":{"key":"` + keyARN + `","endpoint":"https://KMS.example"}`), "want https://host"},
+		"roots of Amazon's KMS":     {with(`"kms":{"key":"` + keyARN + `","roots":` + roots + `}`), `"roots" go with an "endpoint"`},
+		"roots not PEM":             {with(`"kms":{"key":"` + keyARN + `","endpoint":"https://a","roots":"PEM"}`), "whole PEM"},
+
+		"another store":            {with(`"slashing":{"store":"memory"}`), `want one of ["journal" "dynamodb"]`},
+		"another freshness":        {with(`"slashing":{"freshness":"none"}`), `want one of ["strict" "journal"]`},
+		"freshness of a table":     {with(`"slashing":{"store":"dynamodb","table":"` + tableARN + `","freshness":"strict"}`), "a table is always fresh"},
+		"operator of a table":      {with(`"slashing":{"store":"dynamodb","table":"` + tableARN + `","operator":"` + strings.Repeat("0f", 32) + `"}`), "a table is always fresh"},
+		"operator where none is":   {with(`"slashing":{"freshness":"journal","operator":"` + strings.Repeat("0f", 32) + `"}`), `"freshness":"strict" only`},
+		"operator in upper case":   {with(`"slashing":{"operator":"` + strings.Repeat("0F", 32) + `"}`), "64 lower-case"},
+		"short operator":           {with(`"slashing":{"operator":"` + strings.Repeat("0f", 31) + `"}`), "64 lower-case"},
+		"table of a journal":       {with(`"slashing":{"table":"` + tableARN + `"}`), `go with "store":"dynamodb"`},
+		"endpoint of a journal":    {with(`"slashing":{"endpoint":"https://a"}`), `go with "store":"dynamodb"`},
+		"no table":                 {with(`"slashing":{"store":"dynamodb"}`), `"table" is missing`},
+		"table by name":            {with(`"slashing":{"store":"dynamodb","table":"slashing"}`), "full ARN"},
+		"roots of Amazon's tables": {with(`"slashing":{"store":"dynamodb","table":"` + tableARN + `","roots":` + roots + `}`), `"roots" go with an "endpoint"`},
+		"watermark without a slot": {with(`"slashing":{"high_watermark":{"epoch":"1"}}`), `"slot" is missing`},
+		"watermark as a number":    {with(`"slashing":{"high_watermark":{"epoch":1,"slot":"1"}}`), `want '"'`},
+		"watermark with a sign":    {with(`"slashing":{"high_watermark":{"epoch":"+1","slot":"1"}}`), "unsigned integer in a string"},
+		"watermark with a space":   {with(`"slashing":{"high_watermark":{"epoch":"1 ","slot":"1"}}`), "unsigned integer in a string"},
+		"watermark of 65 bits":     {with(`"slashing":{"high_watermark":{"epoch":"18446744073709551616","slot":"1"}}`), "unsigned integer in a string"},
 	} {
-		if _, err := bundle.Parse([]byte(configured(test.configuration))); err == nil || !strings.Contains(err.Error(), test.want) {
+		if _, err := bundle.ParseConfiguration([]byte(test.configuration)); err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: got %v, want %q in it", name, err, test.want)
 		}
 	}
 }
 
-func TestAMisshapenValidatorOrSecretIsRefused(t *testing.T) {
-	replace := func(old, with string) string {
-		if !strings.Contains(whole, old) {
-			t.Fatalf("nothing to replace with %q", old)
-		}
-		return strings.Replace(whole, old, with, 1)
-	}
-	for name, test := range map[string]struct{ file, want string }{
-		"no password":              {replace(`,"password":"pa\"ss\n\ud83d\udd11"`, ""), `want "password" with "keystore"`},
-		"empty password":           {replace(`pa\"ss\n\ud83d\udd11`, ""), "password: got nothing"},
-		"half a surrogate":         {replace(`\ud83d\udd11`, `\ud83d`), "valid Unicode"},
-		"surrogates turned":        {replace(`\ud83d\udd11`, `\udd11\ud83d`), "valid Unicode"},
-		"unknown escape":           {replace(`\ud83d\udd11`, `\x41`), "valid Unicode"},
-		"escape of three digits":   {replace(`\ud83d\udd11`, `\u004`), "valid Unicode"},
-		"invalid UTF-8":            {replace(`\ud83d\udd11`, "\xff"), "valid Unicode"},
-		"control character":        {replace(`\ud83d\udd11`, "\n"), "valid Unicode"},
-		"long password":            {replace(`pa\"ss`, strings.Repeat("p", 1025)), "want at most 1024"},
-		"password beside bare key": {replace(`{"secret_key"`, `{"password":"x","secret_key"`), `not otherwise`},
-		"both kinds of key":        {replace(`{"public_key"`, `{"secret_key":"`+key(1)+`","public_key"`), "want one of"},
-		"keystore as text":         {replace(`{"version":4,`, `"version",{`), `keystore: want '{'`},
-		"keystore not JSON":        {replace(`"a":[`, `"a":{[`), "want JSON"},
-		"keystore without end":     {`{"version":1,"configuration":` + configuration + `,"validators":[{"keystore":{"a":"`, "want JSON"},
-		"keystore too large":       {replace(`"}\""`, `"`+strings.Repeat("x", 16<<10)+`"`), "want at most 16384"},
-		"short token":              {replace(`api-token-0x0123456789abcdef`, ""), "want 32 to 256"},
-		"token with space":         {replace(`api-token`, "api token"), "no space"},
-		"certificate without key":  {replace(`,"key":"-----BEGIN PRIVATE KEY-----\n"`, ""), `"key" is missing`},
-		"short public key":         {replace(`{"public_key":"0xab`, `{"public_key":"0x`), "want 0x and 96"},
-	} {
-		got, err := bundle.Parse([]byte(test.file))
-		if err == nil || got != nil || !strings.Contains(err.Error(), test.want) {
-			t.Errorf("%s: got %v, want %q in it", name, err, test.want)
-		}
-	}
-}
+// withoutRoots takes out what is made anew in each run.
+func withoutRoots(text string) string { return strings.ReplaceAll(text, `, "roots": `+roots, "") }
 
-func TestNoSecretOfAWholeFileIsShown(t *testing.T) {
-	got, err := bundle.Parse([]byte(whole))
-	if err != nil {
-		t.Fatal(err)
-	}
-	shown := fmt.Sprintf("%v %+v %#v %v", got, *got, got.Validators, got.Identity)
-	for _, planted := range []string{"api-token", "pa\"ss", "BEGIN PRIVATE", "112 97 34 115"} {
-		if strings.Contains(shown, planted) {
-			t.Errorf("got %q in %s", planted, shown)
-		}
-	}
-	if !strings.Contains(shown, secret.Redacted) {
-		t.Errorf("got %s", shown)
-	}
-	secrets := [][]byte{got.Token.Reveal(), got.Identity.Key.Reveal(), got.Validators[0].Password.Reveal(), got.Validators[1].SecretKey.Reveal()}
-	got.Wipe()
-	for i, s := range secrets {
-		if len(s) == 0 || !bytes.Equal(s, make([]byte, len(s))) {
-			t.Errorf("secret %d: got %q after it was wiped", i, s)
-		}
-	}
-}
-
-// TestTheDigestIsThatOfTheCanonicalForm holds Configuration to what anybody can
-// compute: the fixed digest is of `jq -cjS .configuration FILE | sha384sum`.
+// TestTheDigestIsThatOfTheCanonicalForm holds Digest to what anybody can compute: the
+// fixed digest is of `jq -cjS . FILE | sha384sum`.
 func TestTheDigestIsThatOfTheCanonicalForm(t *testing.T) {
-	got, err := bundle.Parse([]byte(whole))
-	if err != nil {
-		t.Fatal(err)
-	}
-	const fromJQ = "515bf4a8ac2703056e1c1f8624782e067c6c9cc80e4913ca9ff032289cc8e24eb00097f8e631445b51457c8de874f2d2"
-	if digest := fmt.Sprintf("%x", got.Configuration()); digest != fromJQ {
+	const fromJQ = "b0a7aaf18c928bd2d54fdaaa3d40ae3325a00cc9fe391b7e6ad5977b8593cfeb549a2bd57f11278059c59ca55ecdfed6"
+	if digest := fmt.Sprintf("%x", parse(t, withoutRoots(whole)).Digest()); digest != fromJQ {
 		t.Errorf("got %s, want %s", digest, fromJQ)
 	}
-
 	canonical := `{"clients":[{"fingerprints":["` + fingerprint + `"],"keys":"all","name":"vc-1"}],"network":{"name":"hoodi"}}`
 	want := sha512.Sum384([]byte(canonical))
 	for _, form := range []string{
@@ -343,47 +320,43 @@ func TestTheDigestIsThatOfTheCanonicalForm(t *testing.T) {
 		" " + strings.ReplaceAll(configuration, ":{", " : {\n\t ") + "\n",
 		strings.Replace(configuration, `"name":"vc-1","fingerprints":["`+fingerprint+`"]`, `"fingerprints":["`+fingerprint+`"],"name":"vc-1"`, 1),
 	} {
-		got, err := bundle.Parse([]byte(configured(form)))
-		if err != nil || got.Configuration() != want {
-			t.Errorf("%s: got %v, want %x", form, err, want)
+		if got := parse(t, form); got.Digest() != want || string(got.Canonical()) != canonical {
+			t.Errorf("%s: got %s", form, got.Canonical())
 		}
 	}
-
-	// Keys, identity and token are not part of it; everything within is.
-	changed, err := bundle.Parse([]byte(configured(strings.Replace(configuration, "02:", "03:", 1))))
-	if err != nil || changed.Configuration() == want {
-		t.Errorf("another fingerprint: got the same digest, %v", err)
-	}
-	rekeyed := strings.Replace(strings.Replace(whole, key(7), key(8), 1), "api-token", "APITOKEN1", 1)
-	other, err := bundle.Parse([]byte(rekeyed))
-	if err != nil || other.Configuration() != got.Configuration() {
-		t.Errorf("other secrets: got another digest, %v", err)
+	if changed := parse(t, strings.Replace(configuration, "02:", "03:", 1)); changed.Digest() == want {
+		t.Error("another fingerprint has the same digest")
 	}
 }
 
+// An authority's PEM may have any text before it, and is kept as it stands.
 func TestEveryEscapeIsReadAsJSONReadsIt(t *testing.T) {
-	for _, literal := range []string{
-		`"\"\\\/\b\f\n\r\t"`, `"\u0041\u00e9\u20ac\uD83D\uDD11"`, `"é€🔑"`, `"\u0000"`,
-	} {
+	kms := func(literal string) string {
+		return with(`"kms":{"key":"` + keyARN + `","endpoint":"https://a","roots":"` + literal + `\n` + roots[1:] + `}`)
+	}
+	for _, literal := range []string{`\"\\\/\b\f\n\r\t`, `\u0041\u00e9\u20ac\uD83D\uDD11`, `é€🔑`, `\u0000`} {
 		var want string
-		if err := json.Unmarshal([]byte(literal), &want); err != nil {
+		if err := json.Unmarshal([]byte(`"`+literal+`\n`+roots[1:]), &want); err != nil {
 			t.Fatal(err)
 		}
-		got, err := bundle.Parse([]byte(strings.Replace(whole, `"pa\"ss\n\ud83d\udd11"`, literal, 1)))
-		if err != nil || string(got.Validators[0].Password.Reveal()) != want {
-			t.Errorf("%s: got %v, want %q", literal, err, want)
+		if got := parse(t, kms(literal)).KMS.Roots; string(got) != want {
+			t.Errorf("%s: got %q, want %q", literal, got, want)
+		}
+	}
+	for _, literal := range []string{`\ud83d`, `\udd11\ud83d`, `\x41`, `\u004`, "\xff", "\n"} {
+		if _, err := bundle.ParseConfiguration([]byte(kms(literal))); err == nil || !strings.Contains(err.Error(), "valid Unicode") {
+			t.Errorf("%q: got %v", literal, err)
 		}
 	}
 }
 
 func sha(c *x509.Certificate) [32]byte { return sha256.Sum256(c.Raw) }
 
-// certificate makes one that signs itself.
-func certificate(t *testing.T, name string, authority bool) (*x509.Certificate, string) {
-	t.Helper()
+// makeCertificate makes one that signs itself.
+func makeCertificate(name string, authority bool) (*x509.Certificate, string) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		t.Fatal(err)
+		panic(err)
 	}
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name},
@@ -392,11 +365,11 @@ func certificate(t *testing.T, name string, authority bool) (*x509.Certificate, 
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	if err != nil {
-		t.Fatal(err)
+		panic(err)
 	}
 	parsed, err := x509.ParseCertificate(der)
 	if err != nil {
-		t.Fatal(err)
+		panic(err)
 	}
 	return parsed, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
 }

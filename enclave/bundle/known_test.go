@@ -14,11 +14,11 @@ import (
 
 func parseNetwork(t *testing.T, description string) (network.Network, error) {
 	t.Helper()
-	got, err := bundle.Parse([]byte(file(description, one)))
+	got, err := bundle.ParseConfiguration([]byte(open(description)))
 	if err != nil {
 		return network.Network{}, err
 	}
-	return got.Settings.Network, nil
+	return got.Network, nil
 }
 
 // forkDigest is the first 4 bytes of the root of ForkData, which peers on a
