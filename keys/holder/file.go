@@ -92,3 +92,44 @@ func syncDir(name string) error {
 	defer dir.Close()
 	return dir.Sync()
 }
+
+// CreateFolder makes a folder of files, those of private readable by the owner
+// alone. It appears whole or not at all, and never in another's place.
+func CreateFolder(dir string, public, private map[string][]byte) error {
+	return createDir(dir, func(temporary string) error {
+		for name, data := range public {
+			if err := WriteFile(filepath.Join(temporary, name), data, 0o644); err != nil {
+				return err
+			}
+		}
+		for name, data := range private {
+			if err := WriteFile(filepath.Join(temporary, name), data, 0o600); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// createDir has a folder filled under another name, and then takes it to its own.
+func createDir(dir string, fill func(temporary string) error) error {
+	if _, err := os.Lstat(dir); err == nil {
+		return fmt.Errorf("%s exists", dir)
+	}
+	parent := filepath.Dir(filepath.Clean(dir))
+	if err := os.MkdirAll(parent, 0o700); err != nil {
+		return err
+	}
+	temporary, err := os.MkdirTemp(parent, temporaryPrefix)
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(temporary) // which Rename leaves nothing of
+	if err := fill(temporary); err != nil {
+		return err
+	}
+	if err := os.Rename(temporary, dir); err != nil {
+		return err
+	}
+	return syncDir(parent)
+}

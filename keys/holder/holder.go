@@ -5,8 +5,7 @@
 //	identity.txt        the age identity that opens the secrets and every bundle
 //	recipients.txt      whom a bundle's data key is sealed to; more may be added
 //	secrets.age         validators' keys, the authority's, the server's, the rest
-//	ca.pem              the authority's certificate, for validator clients
-//	trust.pem           in its place, where the server's identity is another's
+//	ca.pem              a copy of the authority's certificate, for people
 //	operator.pem        vouches for a journal (strict freshness), if there is one
 //	state.json          the bundle's name and the version sealed last
 //
@@ -24,7 +23,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -42,7 +40,6 @@ const (
 	IdentityFile      = "identity.txt"
 	RecipientsFile    = "recipients.txt"
 	AuthorityFile     = "ca.pem"
-	TrustFile         = "trust.pem"
 	OperatorFile      = "operator.pem"
 
 	secretsFile = "secrets.age"
@@ -90,29 +87,11 @@ type Contents struct {
 }
 
 // Create makes a folder where there is none. It appears whole or not at all.
-func Create(dir string, c Contents) (err error) {
+func Create(dir string, c Contents) error {
 	if !envelope.IsName(c.Name) {
 		return fmt.Errorf("name %q: want 1 to %d characters of a-z, 0-9 and -", c.Name, envelope.MaxNameSize)
 	}
-	if _, err := os.Lstat(dir); err == nil {
-		return fmt.Errorf("%s exists", dir)
-	}
-	parent := filepath.Dir(filepath.Clean(dir))
-	if err := os.MkdirAll(parent, 0o700); err != nil {
-		return err
-	}
-	temporary, err := os.MkdirTemp(parent, temporaryPrefix)
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(temporary) // which Rename leaves nothing of
-	if err := fill(temporary, c); err != nil {
-		return err
-	}
-	if err := os.Rename(temporary, dir); err != nil {
-		return err
-	}
-	return syncDir(parent)
+	return createDir(dir, func(temporary string) error { return fill(temporary, c) })
 }
 
 func fill(dir string, c Contents) error {
@@ -244,28 +223,6 @@ func (f *Folder) SetConfiguration(data []byte) error { return f.write(Configurat
 
 // SetFile replaces another file of the folder that holds no secret.
 func (f *Folder) SetFile(name string, data []byte) error { return f.write(name, data, 0o644) }
-
-// Remove removes a file of the folder that may be absent.
-func (f *Folder) Remove(name string) error {
-	if err := os.Remove(f.path(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return syncDir(f.dir)
-}
-
-// Trust returns what clients must trust: trust.pem if there is one, and ca.pem
-// otherwise, with its path.
-func (f *Folder) Trust() (path string, pem []byte, err error) {
-	for _, name := range []string{TrustFile, AuthorityFile} {
-		if pem, err = f.read(name, maxRecipients); !errors.Is(err, fs.ErrNotExist) {
-			return f.path(name), pem, err
-		}
-	}
-	return "", nil, err
-}
-
-// Authority returns ca.pem.
-func (f *Folder) Authority() ([]byte, error) { return f.read(AuthorityFile, maxRecipients) }
 
 // Recipients returns whom a bundle's data key is sealed to.
 func (f *Folder) Recipients() ([]age.Recipient, error) {

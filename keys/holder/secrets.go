@@ -14,6 +14,7 @@ import (
 
 // Secrets are what a folder keeps encrypted.
 type Secrets struct {
+	Authority    []byte       // the certificate, PEM
 	AuthorityKey secret.Bytes // DER (PKCS #8)
 
 	Certificate []byte       // the server's, PEM with its chain
@@ -80,7 +81,7 @@ func (s *Secrets) Remove(key bls.PublicKey) bool {
 	return found
 }
 
-// The encoding of secrets: a line that names it, seven fields, and the validators,
+// The encoding of secrets: a line that names it, eight fields, and the validators,
 // each a public key and a scalar. A length is of 32 bits, big-endian. What is read
 // is written the same.
 const (
@@ -92,7 +93,7 @@ const (
 // encode writes secrets. The caller wipes what is written.
 func (s *Secrets) encode() ([]byte, error) {
 	fields := [][]byte{
-		s.AuthorityKey.Reveal(), s.Certificate, s.Key.Reveal(), s.SlashingKey.Reveal(), s.Token.Reveal(),
+		s.Authority, s.AuthorityKey.Reveal(), s.Certificate, s.Key.Reveal(), s.SlashingKey.Reveal(), s.Token.Reveal(),
 		[]byte(s.AccessKeyID), s.SecretAccessKey.Reveal(),
 	}
 	size := len(secretsMagic) + 4*len(fields) + 4 + len(s.Validators)*validatorSize
@@ -124,7 +125,7 @@ func parseSecrets(data []byte) (*Secrets, error) {
 	}
 	r := &reader{rest: rest}
 	s := &Secrets{
-		AuthorityKey: secret.New(r.field()), Certificate: r.field(), Key: secret.New(r.field()),
+		Authority: r.field(), AuthorityKey: secret.New(r.field()), Certificate: r.field(), Key: secret.New(r.field()),
 		SlashingKey: secret.New(r.field()), Token: secret.New(r.field()),
 		AccessKeyID: string(r.field()), SecretAccessKey: secret.New(r.field()),
 	}
