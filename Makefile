@@ -47,6 +47,7 @@ programs: bin/image
 	@$(GO) build -trimpath -o bin/parent ./parent
 	@$(GO) run ./verify/wasm/assemble
 	@$(CGO) build $(STATIC) -o bin/demo ./internal/demo
+	@$(CGO) build $(STATIC) -o bin/keys ./keys
 
 # Go decides what is stale, faster than make could.
 .PHONY: bin/image

@@ -236,21 +236,52 @@ func LoadServer(certificate []byte, key secret.Bytes, names []string, now time.T
 		return nil, fmt.Errorf("the certificate is valid from %v to %v, want a day from now at least", leaf.NotBefore, leaf.NotAfter)
 	}
 	for _, name := range names {
-		if err := leaf.VerifyHostname(strings.Replace(name, "*", "any", 1)); err != nil {
+		if err := CheckName(leaf, name); err != nil {
 			return nil, fmt.Errorf("the certificate is not for %s, which the configuration names", name)
 		}
 	}
 	return &Pair{Certificate: certificate, Key: key, Leaf: leaf}, nil
 }
 
-// Trust returns what clients of an identity of the holder's own must trust: the
-// last certificate of its chain.
-func Trust(certificate []byte) ([]byte, error) {
+// Check reports a leaf that clients which trust the authority would refuse.
+func (a *Authority) Check(leaf *x509.Certificate, names []string) error {
+	roots := x509.NewCertPool()
+	roots.AddCert(a.Certificate)
+	for _, name := range names {
+		if _, err := leaf.Verify(x509.VerifyOptions{DNSName: host(name), Roots: roots}); err != nil {
+			return fmt.Errorf("the authority cannot vouch for %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// Trust returns, in PEM, what clients of a server must trust: the authority if it
+// signed the certificate, and otherwise the last one of the certificate's chain.
+func (a *Authority) Trust(certificate []byte) ([]byte, error) {
 	chain, err := parse(certificate)
 	if err != nil {
 		return nil, err
 	}
+	if chain[0].CheckSignatureFrom(a.Certificate) == nil {
+		return a.PEM(), nil
+	}
 	return encode(chain[len(chain)-1]), nil
+}
+
+// CheckName reports a certificate that is not for a name, which may have a wildcard
+// as its first label.
+func CheckName(leaf *x509.Certificate, name string) error { return leaf.VerifyHostname(host(name)) }
+
+// host returns a host name that a name is for.
+func host(name string) string { return strings.Replace(name, "*", "any", 1) }
+
+// Leaf returns the first certificate of a chain in PEM.
+func Leaf(certificate []byte) (*x509.Certificate, error) {
+	chain, err := parse(certificate)
+	if err != nil {
+		return nil, err
+	}
+	return chain[0], nil
 }
 
 // parse reads certificates in PEM, of which there is at least one.

@@ -67,6 +67,12 @@ func TestAServersLeafIsForItsNamesAndNoOthers(t *testing.T) {
 		if (err == nil) != want {
 			t.Errorf("%s: got %v", name, err)
 		}
+		if err := a.Check(pair.Leaf, []string{name}); (err == nil) != want {
+			t.Errorf("%s: checked, got %v", name, err)
+		}
+	}
+	if err := a.Check(pair.Leaf, names); err != nil {
+		t.Error(err)
 	}
 	if pair.Leaf.IsCA || pair.Leaf.NotAfter.After(time.Now().Add(authority.LeafLifetime)) {
 		t.Errorf("got %+v", pair.Leaf)
@@ -267,9 +273,15 @@ func TestAnIdentityOfOnesOwnMustFit(t *testing.T) {
 	if _, err := authority.LoadServer(own.Certificate, own.Key, names[:3], now); err != nil {
 		t.Errorf("its own names: %v", err)
 	}
-	trust, err := authority.Trust(own.Certificate)
-	if err != nil || string(trust) != string(a.PEM()) {
-		t.Errorf("got trust in %q, %v", trust, err)
+	for _, who := range []*authority.Authority{a, newAuthority(t, names...)} {
+		// Another authority knows the issuer from the chain.
+		trust, err := who.Trust(own.Certificate)
+		if err != nil || string(trust) != string(a.PEM()) {
+			t.Errorf("got trust in %q, %v", trust, err)
+		}
+	}
+	if leaf, err := authority.Leaf(own.Certificate); err != nil || !leaf.Equal(own.Leaf) {
+		t.Errorf("got %v", err)
 	}
 	other, err := a.Server(names, authority.LeafLifetime, now)
 	if err != nil {
@@ -283,10 +295,10 @@ func TestAnIdentityOfOnesOwnMustFit(t *testing.T) {
 			return err
 		},
 		"no certificate":   func() error { _, err := authority.LoadServer([]byte("x"), own.Key, names[:3], now); return err },
-		"a key among them": func() error { _, err := authority.Trust(own.Key.Reveal()); return err },
-		"a huge file":      func() error { _, err := authority.Trust(make([]byte, authority.MaxPEM+1)); return err },
+		"a key among them": func() error { _, err := a.Trust(own.Key.Reveal()); return err },
+		"a huge file":      func() error { _, err := a.Trust(make([]byte, authority.MaxPEM+1)); return err },
 		"a damaged certificate": func() error {
-			_, err := authority.Trust(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte{1}}))
+			_, err := a.Trust(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte{1}}))
 			return err
 		},
 	} {
