@@ -1,6 +1,6 @@
 # Holdfast. `make help` lists the targets. Needs Go, git and make, and a Linux kernel with user
 # namespaces; everything else is fetched by hash and built, into the cache outside the checkout.
-.PHONY: help demo test devnet check build image pcrs reproduce bench clean programs
+.PHONY: help demo test check build image pcrs reproduce bench clean programs
 .DELETE_ON_ERROR:
 
 # Programs that need no C are built by the host's Go; those that link blst take the sandbox's compiler.
@@ -12,7 +12,6 @@ TIMEOUT = 40m
 help:
 	@echo 'make demo       build the enclave image, boot it on an emulated Nitro machine, verify it, sign'
 	@echo 'make test       run every test, building what they need'
-	@echo 'make devnet     finalise a real chain with the signer (experimental; not in make test)'
 	@echo 'make check      format, vet, staticcheck, module tidiness, documentation rules'
 	@echo 'make build      programs into bin/, the enclave image into build/, the page docs/verify.html'
 	@echo 'make image      the enclave image alone; fails where PCRS.md disagrees with it'
@@ -27,12 +26,6 @@ demo: build
 test: build
 	@eval "$$(bin/image env)" && GOFLAGS= go test $(STATIC) -timeout $(TIMEOUT) ./... && \
 		cd enclave/ethereum/differential && GOFLAGS= go test $(STATIC) -timeout $(TIMEOUT) ./...
-
-# A real chain, geth and Prysm, whose keys only the signer has. A gate of its own until it is short and
-# steady enough for make test.
-devnet: build
-	@eval "$$(bin/image env devnet)" && GOFLAGS= go test -trimpath -tags netgo,osusergo,devnet -ldflags=-extldflags=-static \
-		-timeout $(TIMEOUT) -count 1 -v -run Chain ./enclave ./internal/devnet
 
 check: bin/image
 	@test -z "$$(gofmt -l .)" || { echo 'not formatted:'; gofmt -l .; exit 1; }

@@ -24,7 +24,7 @@ import (
 const Variable = "HOLDFAST_DEVNET_DIR"
 
 // genesisDelay is what the beacon node gets to start before the first slot, on a busy machine.
-const genesisDelay = 40 * time.Second
+const genesisDelay = 15 * time.Second
 
 // A chain is a running network of one beacon node, one execution client and at most one validator client.
 type chain struct {

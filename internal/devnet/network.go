@@ -14,7 +14,7 @@ import (
 // before it does anything else, Prysm asks for one selection proof after the other for every seat in the
 // sync committee that it holds. Here it holds all 512.
 const (
-	secondsPerSlot = 6
+	secondsPerSlot = 3
 	slotsPerEpoch  = 4
 	epoch          = slotsPerEpoch * secondsPerSlot * time.Second
 )
@@ -42,7 +42,7 @@ ELECTRA_FORK_EPOCH: 18446744073709551615
 FULU_FORK_VERSION: 0x20000095
 FULU_FORK_EPOCH: 18446744073709551615
 TERMINAL_TOTAL_DIFFICULTY: 0
-SECONDS_PER_SLOT: 6
+SECONDS_PER_SLOT: 3
 SLOTS_PER_EPOCH: 4
 DEPOSIT_CONTRACT_ADDRESS: 0x4242424242424242424242424242424242424242
 `
