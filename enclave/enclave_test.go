@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"slices"
 	"strings"
@@ -17,6 +18,8 @@ import (
 	"holdfast/enclave/ethereum/bls"
 	"holdfast/enclave/nsm/nsmtest"
 	"holdfast/internal/appliance"
+	"holdfast/verify/attestation/judgement"
+	"holdfast/verify/channel"
 	"holdfast/verify/release"
 )
 
@@ -76,7 +79,7 @@ func TestFromAttestationOverReleaseToASignature(t *testing.T) {
 		t.Errorf("a double vote: got %d %s, want 412", status, body)
 	}
 
-	if _, err := e.unlock(t, first); err != release.ErrReleased {
+	if _, err := e.unlock(t, first); !errors.Is(err, release.ErrReleased) {
 		t.Errorf("a second release: got %v, want %v", err, release.ErrReleased)
 	}
 	status2 := appliance.Wait(t, e.control, message.Serving)
@@ -91,21 +94,25 @@ func TestFromAttestationOverReleaseToASignature(t *testing.T) {
 
 func TestWhatIsSealedToAnEarlierStartDoesNotOpen(t *testing.T) {
 	made := sealed(t, open(exampleNetwork, secretKey1))
-	_, earlier := startEnclave(t).verified(t)
-	e := startEnclave(t)
-	if err := e.present(t, made); err != nil {
-		t.Fatal(err)
+	judge := func() (*channel.Channel, judgement.Judgement) {
+		e := startEnclave(t)
+		if err := e.present(t, made); err != nil {
+			t.Fatal(err)
+		}
+		c, judged := e.verifiedWith(t, made.Envelope.ConfigurationDigest())
+		return c, judged
 	}
-	c, bound := e.verified(t)
-	if bytes.Equal(earlier.HPKEKey, bound.HPKEKey) || bytes.Equal(earlier.TLSKey, bound.TLSKey) {
+	_, earlier := judge()
+	c, now := judge()
+	if bytes.Equal(earlier.Binding.HPKEKey, now.Binding.HPKEKey) || bytes.Equal(earlier.Binding.TLSKey, now.Binding.TLSKey) {
 		t.Fatal("two starts have one key")
 	}
 	if _, err := unlockUnder(t, c, earlier, made); err == nil || !strings.Contains(err.Error(), "earlier start") {
 		t.Errorf("got %v, want the hint", err)
 	}
 	// The right key in another context.
-	swapped := bound
-	swapped.TLSKey = earlier.TLSKey
+	swapped := now
+	swapped.Binding.TLSKey = earlier.Binding.TLSKey
 	if _, err := unlockUnder(t, c, swapped, made); err == nil {
 		t.Error("what was sealed under another binding opened")
 	}
@@ -141,12 +148,12 @@ func TestManyReleasesAtOnceOpenTheBundleOnce(t *testing.T) {
 	won := make(chan []string, 8)
 	var group sync.WaitGroup
 	for range cap(won) {
-		c, bound := e.verified(t)
+		c, judged := e.verifiedWith(t, made.Envelope.ConfigurationDigest())
 		group.Go(func() {
-			keys, err := unlockUnder(t, c, bound, made)
+			keys, err := unlockUnder(t, c, judged, made)
 			if err == nil {
 				won <- keys
-			} else if err != release.ErrReleased {
+			} else if !errors.Is(err, release.ErrReleased) {
 				t.Errorf("got %v, want %v", err, release.ErrReleased)
 			}
 		})

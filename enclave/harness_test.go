@@ -114,8 +114,15 @@ func startOn(t *testing.T, dir string) *running {
 	return r
 }
 
-// verified opens a channel to the enclave and verifies it as `verify` does.
+// verified opens a channel to the enclave and verifies it as `verify live` does.
 func (e *running) verified(t *testing.T) (*channel.Channel, binding.Binding) {
+	t.Helper()
+	c, judged := e.verifiedWith(t, [48]byte{})
+	return c, judged.Binding
+}
+
+// verifiedWith demands a bundle's configuration besides, as `verify release` does.
+func (e *running) verifiedWith(t *testing.T, configuration [48]byte) (*channel.Channel, judgement.Judgement) {
 	t.Helper()
 	c, err := channel.Open(e.url)
 	if err != nil {
@@ -133,15 +140,19 @@ func (e *running) verified(t *testing.T) (*channel.Channel, binding.Binding) {
 		t.Fatal(err)
 	}
 	result := evidence.Verify(attestation.Options{Trust: trust, Policy: judgement.Policy{
-		Measurements: &pcrs.File{Releases: []pcrs.Release{{Version: "v1.0.0", Status: pcrs.Active, Images: []pcrs.Image{{
-			Architecture: pcrs.X8664, Size: 1, PCR0: pcrs.PCR(measured[0]), PCR1: pcrs.PCR(measured[1]), PCR2: pcrs.PCR(measured[2]),
-		}}}}},
-		MaxAge: judgement.DefaultMaxAge, Skew: judgement.DefaultSkew,
+		Measurements: published, MaxAge: judgement.DefaultMaxAge, Skew: judgement.DefaultSkew, Configuration: configuration,
 	}})
 	if result.Verdict != attestation.Good {
 		t.Fatalf("got verdict %v: %+v", result.Verdict, result.Report)
 	}
-	return c, result.Judgement.Binding
+	return c, *result.Judgement
+}
+
+// certificate is what the enclave presents.
+func (e *running) certificate(t *testing.T) []byte {
+	t.Helper()
+	c, _ := e.verified(t)
+	return c.Peer().Raw
 }
 
 // call asks the signer's interface, on a connection of its own.
@@ -237,17 +248,13 @@ func (e *running) present(t *testing.T, made *bundletest.Sealed) error {
 // unlock verifies the enclave and releases a bundle's data key to it.
 func (e *running) unlock(t *testing.T, made *bundletest.Sealed) ([]string, error) {
 	t.Helper()
-	c, bound := e.verified(t)
-	return unlockUnder(t, c, bound, made)
+	c, judged := e.verifiedWith(t, made.Envelope.ConfigurationDigest())
+	return unlockUnder(t, c, judged, made)
 }
 
-func unlockUnder(t *testing.T, c *channel.Channel, b binding.Binding, made *bundletest.Sealed) ([]string, error) {
+func unlockUnder(t *testing.T, c *channel.Channel, judged judgement.Judgement, made *bundletest.Sealed) ([]string, error) {
 	t.Helper()
-	message, err := envelope.EncodeRelease(made.Envelope.Digest(), made.DataKey.Reveal())
-	if err != nil {
-		t.Fatal(err)
-	}
-	wrapped, err := release.Seal(release.KeyFile(message), b)
+	wrapped, err := release.Seal(release.DataKey(made.DataKey.Reveal()), made.Envelope, judged)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,7 +19,7 @@ import (
 )
 
 // soakTime is how long the soak runs: a few seconds, or what HOLDFAST_SOAK says,
-// as 60s.
+// as 60s, which make test does.
 func soakTime(t *testing.T) time.Duration {
 	t.Helper()
 	said := os.Getenv("HOLDFAST_SOAK")

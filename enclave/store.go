@@ -172,12 +172,16 @@ func (a *application) Vouch(m message.Statement) error {
 	if m.Challenge != hexadecimal(s.challenge[:]) || m.Head != hexadecimal(s.head[:]) {
 		return fmt.Errorf("%w: the statement is of another start of the enclave, or of another journal", control.ErrRefused)
 	}
-	statement := slashing.Statement{Configuration: s.configuration, Challenge: s.challenge, Head: s.head}
+	statement := slashing.Statement{Configuration: s.configuration, Challenge: s.challenge, Head: s.head, Complete: m.Complete}
 	if err := statement.Verify(s.kind.Operator, signature); err != nil {
 		return fmt.Errorf("%w: %w", control.ErrRefused, err)
 	}
-	s.guard.Lift()
-	a.log.Warn("the operator has vouched for the journal: the floor is lifted", "head", m.Head)
+	if m.Complete {
+		s.guard.LiftAll()
+	} else {
+		s.guard.Lift()
+	}
+	a.log.Warn("the operator has vouched for the journal", "head", m.Head, "complete", m.Complete)
 	return nil
 }
 

@@ -21,11 +21,13 @@ parts moved and exits with 6; the image stays, so that it can be inspected.
 
   image build
   image build -o /tmp/other.eif      compare as well, but write elsewhere
-  image build -unpublished           build a version that PCRS.md does not have yet`,
+  image build -unpublished           build a version that PCRS.md does not have yet
+  image build -verify /tmp/verify    keep the program verify too, whose hash PCRS.md has`,
 }
 
 func runBuild(ctx context.Context, c *call) error {
 	out := c.flags.String("o", "", "write the image to this `file`; default build/holdfast-x86_64.eif in the checkout")
+	verify := c.flags.String("verify", "", "write the program verify to this `file`")
 	unpublished := c.flags.Bool("unpublished", false, "do not compare with PCRS.md")
 	if err := c.parse(0, 0); err != nil {
 		return err
@@ -37,6 +39,11 @@ func runBuild(ctx context.Context, c *call) error {
 	e, err := buildTo(ctx, b, *out)
 	if err != nil {
 		return err
+	}
+	if *verify != "" {
+		if err := writeProgram(*verify, e.Verify); err != nil {
+			return err
+		}
 	}
 	printMeasurements(c.stdout, e)
 	if *unpublished {
@@ -82,7 +89,15 @@ func writeFile(path string, data []byte) error {
 	return os.Rename(tmp.Name(), path)
 }
 
+func writeProgram(path string, data []byte) error {
+	if err := writeFile(path, data); err != nil {
+		return err
+	}
+	return os.Chmod(path, 0o755)
+}
+
 func printMeasurements(w io.Writer, e *builder.Enclave) {
 	fmt.Fprintf(w, "version %s\nEIF     %s (%d bytes)\n", e.Version, e.Image.EIF, e.Image.Size)
 	fmt.Fprintf(w, "PCR0    %s\nPCR1    %s\nPCR2    %s\n", e.Image.PCR0, e.Image.PCR1, e.Image.PCR2)
+	fmt.Fprintf(w, "verify  %s\n", e.Image.Verify)
 }

@@ -64,8 +64,5 @@ func exportChromium(ctx context.Context, b *builder.Builder) (string, error) {
 	}
 	path := filepath.Join(b.Checkout, "build", "chromium")
 	script := fmt.Sprintf("#!/bin/sh\nexec %s chromium %s \"$@\"\n", shellQuote(self), shellQuote(root))
-	if err := writeFile(path, []byte(script)); err != nil {
-		return "", err
-	}
-	return path, os.Chmod(path, 0o755)
+	return path, writeProgram(path, []byte(script))
 }

@@ -14,12 +14,12 @@ import (
 
 var envCommand = command{
 	run:  runEnv,
-	name: "env", args: "[toolchain | devnet]",
+	name: "env", args: "[toolchain]",
 	summary: "prepare what compiling and testing need, and print it as shell exports",
 	help: `Prints shell exports that make the host's go command compile C with the sandbox's compiler, after
 fetching and unpacking that compiler. Without the argument "toolchain" it prepares what the tests need as
-well: the kernel's configuration, the emulator, the test images, a browser and DynamoDB Local; with the
-argument "devnet" the programs of a test chain too.
+well: the kernel's configuration, the emulator, the test images, the browser, DynamoDB Local, and geth and
+Prysm, which make the chain that the signer is tested on.
 
   eval "$(bin/image env toolchain)" && go vet ./...
   eval "$(bin/image env)" && go test ./...`,
@@ -30,8 +30,8 @@ func runEnv(ctx context.Context, c *call) error {
 		return err
 	}
 	what := strings.Join(c.args, "")
-	if what != "" && what != "toolchain" && what != "devnet" {
-		return usagef("got argument %q, want toolchain, devnet or nothing", what)
+	if what != "" && what != "toolchain" {
+		return usagef("got argument %q, want toolchain or nothing", what)
 	}
 	b, err := c.builder()
 	if err != nil {
@@ -48,7 +48,7 @@ func runEnv(ctx context.Context, c *call) error {
 	if what == "toolchain" {
 		return nil
 	}
-	if err := exportTests(ctx, b, c.stdout); err != nil || what == "" {
+	if err := exportTests(ctx, b, c.stdout); err != nil {
 		return err
 	}
 	return exportDevnet(ctx, b, compiler, c.stdout)

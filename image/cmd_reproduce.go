@@ -23,11 +23,12 @@ import (
 var reproduceCommand = command{
 	run:  runReproduce,
 	name: "reproduce", args: "",
-	summary: "build the image twice under different conditions and compare",
+	summary: "build the image and verify twice under different conditions and compare",
 	help: `Copies the checkout to two directories and builds everything twice, from fetched inputs to the image,
 with nothing cached between the two: by other users, with other umask, TZ, LANG, HOME, PATH, GOFLAGS, host
 name and number of processors. Where the two images differ it names the section, the file and the byte, and
-exits with 6. The downloads, which are checked by hash, are shared.
+exits with 6, as it does where the two programs verify differ. The downloads, which are checked by hash, are
+shared.
 
 As root, the second build runs as another user of the machine; as an ordinary user, as another user of a
 user namespace.
@@ -88,53 +89,69 @@ func runReproduce(ctx context.Context, c *call) error {
 			return err
 		}
 	}
-	var images [2][]byte
+	var built [2]products
 	for i, cond := range conditions() {
 		fmt.Fprintf(c.stderr, "build %d: in %s, umask %03o, user %d, host %s, %s\n", i+1, cond.dir, cond.umask, cond.uid, cond.hostname, strings.Join(cond.env, " "))
-		images[i], err = buildUnder(ctx, c, b, tmp, cond)
+		built[i], err = buildUnder(ctx, c, b, tmp, cond)
 		if err != nil {
 			return fmt.Errorf("build %d: %w", i+1, err)
 		}
 	}
-	fmt.Fprintf(c.stdout, "build 1  %x\nbuild 2  %x\n", sha512.Sum384(images[0]), sha512.Sum384(images[1]))
-	d, err := eif.Compare(images[0], images[1])
+	return compareProducts(c.stdout, built)
+}
+
+// products are what one build gives.
+type products struct{ eif, verify []byte }
+
+// compareProducts says whether two builds gave the same, and where they did not.
+func compareProducts(w io.Writer, built [2]products) error {
+	for i, p := range built {
+		fmt.Fprintf(w, "build %d  EIF %x\n         verify %x\n", i+1, sha512.Sum384(p.eif), sha512.Sum384(p.verify))
+	}
+	d, err := eif.Compare(built[0].eif, built[1].eif)
 	if err != nil {
 		return err
 	}
 	if d != nil {
-		fmt.Fprintln(c.stdout, d)
+		fmt.Fprintln(w, d)
+	}
+	same := bytes.Equal(built[0].verify, built[1].verify)
+	if !same {
+		fmt.Fprintln(w, "the programs verify differ")
+	}
+	if d != nil || !same {
 		return errMeasurements
 	}
-	fmt.Fprintln(c.stdout, "the two are the same, byte for byte")
+	fmt.Fprintln(w, "the two are the same, byte for byte")
 	return nil
 }
 
-// buildUnder builds a copy of the checkout under a condition and returns the image.
-func buildUnder(ctx context.Context, c *call, b *builder.Builder, tmp string, cond condition) ([]byte, error) {
+// buildUnder builds a copy of the checkout under a condition and returns what came out.
+func buildUnder(ctx context.Context, c *call, b *builder.Builder, tmp string, cond condition) (products, error) {
 	home := filepath.Join(tmp, cond.dir, "home")
 	src := filepath.Join(tmp, cond.dir, "src")
 	if err := os.MkdirAll(filepath.Join(home, "cache"), 0o755); err != nil {
-		return nil, err
+		return products{}, err
 	}
 	if err := linkTree(filepath.Join(b.Cache.Dir(), "objects"), filepath.Join(home, "cache", "objects")); err != nil {
-		return nil, err
+		return products{}, err
 	}
 	modules, err := b.Modules(ctx)
 	if err != nil {
-		return nil, err
+		return products{}, err
 	}
 	if err := linkTree(modules, filepath.Join(home, "proxy")); err != nil {
-		return nil, err
+		return products{}, err
 	}
 	// The module cache has the modules, but only a proxy reaches the checksum database where the
 	// network is closed to all else.
 	proxies, err := b.GoEnv(ctx, "GOPROXY")
 	if err != nil {
-		return nil, err
+		return products{}, err
 	}
 	owner := otherUser(cond)
 	if err := chownTree(filepath.Join(tmp, strings.Split(cond.dir, "/")[0]), owner); err != nil {
-		return nil, err
+		return products{}, err
 	}
 	env := append([]string{
 		"HOME=" + home, "HOLDFAST_CACHE=" + filepath.Join(home, "cache"), "TMPDIR=" + home,
@@ -144,13 +161,19 @@ func buildUnder(ctx context.Context, c *call, b *builder.Builder, tmp string, co
 	}, cond.env...)
 	defer removeModules(home)
 	script := []string{"go build -o " + shellQuote(filepath.Join(home, "image")) + " ./image",
-		shellQuote(filepath.Join(home, "image")) + " build -unpublished -o " + shellQuote(filepath.Join(home, "out.eif"))}
+		shellQuote(filepath.Join(home, "image")) + " build -unpublished -o " + shellQuote(filepath.Join(home, "out.eif")) +
+			" -verify " + shellQuote(filepath.Join(home, "verify"))}
 	cmd := varied(ctx, cond, owner, strings.Join(script, " && "))
 	cmd.Dir, cmd.Env, cmd.Stderr = src, env, c.stderr
 	if err := cmd.Run(); err != nil {
-		return nil, err
+		return products{}, err
 	}
-	return os.ReadFile(filepath.Join(home, "out.eif"))
+	image, err := os.ReadFile(filepath.Join(home, "out.eif"))
+	if err != nil {
+		return products{}, err
+	}
+	verify, err := os.ReadFile(filepath.Join(home, "verify"))
+	return products{image, verify}, err
 }
 
 // varyArgument is argv[0] of the process that sets a condition up before it becomes the build.

@@ -13,7 +13,7 @@ import (
 func built(pcr0, pcr1, pcr2 byte) *builder.Enclave {
 	return &builder.Enclave{Version: "v1.0.0", Image: pcrs.Image{
 		Architecture: pcrs.X8664, EIF: pcrs.Digest{9}, Size: 1,
-		PCR0: pcrs.PCR{pcr0}, PCR1: pcrs.PCR{pcr1}, PCR2: pcrs.PCR{pcr2},
+		PCR0: pcrs.PCR{pcr0}, PCR1: pcrs.PCR{pcr1}, PCR2: pcrs.PCR{pcr2}, Verify: pcrs.Digest{8},
 	}}
 }
 
@@ -52,6 +52,18 @@ func TestThePartThatMovedIsNamed(t *testing.T) {
 				t.Fatalf("got %s", &out)
 			}
 		})
+	}
+}
+
+func TestTheProgramVerifyIsComparedToo(t *testing.T) {
+	for name, digest := range map[string]pcrs.Digest{"another": {7}, "none": {}} {
+		published := built(1, 2, 3)
+		published.Image.Verify = digest
+		var out bytes.Buffer
+		err := comparePublished(&out, publishing(t, published), built(1, 2, 3))
+		if !errors.Is(err, errMeasurements) || !strings.Contains(out.String(), "the program verify") || strings.Contains(out.String(), "PCR2") {
+			t.Errorf("%s: got %v, %s", name, err, &out)
+		}
 	}
 }
 

@@ -16,8 +16,8 @@ import (
 
 const buildHelp = `usage: verify build [flags]
 
-Rebuilds the enclave image from source and compares it with PCRS.md, part by
-part. Without --release it builds the checkout as it lies there, and compares it
+Rebuilds the enclave image from source, and this program where its hash is
+published, and compares them with PCRS.md, part by part. Without --release it builds the checkout as it lies there, and compares it
 with the release that image/VERSION names. With --release it checks out that
 release's tag beside the checkout, builds it with its own image program, and
 compares it with what this PCRS.md says of it.
@@ -33,6 +33,7 @@ flags:
   --pcrs FILE          the published measurements (default PCRS.md of the checkout)
   --signers FILE       ask for a signature beside PCRS.md, by a signer in FILE
   --output FILE        keep the built image
+  --output-verify FILE keep the built program verify, whose hash is published
   --json               print one JSON object
 
 examples:
@@ -42,22 +43,24 @@ examples:
 
 // A comparison is one rebuild: the flags of it, and what came of them.
 type comparison struct {
-	release, program, checkout, pcrsFile, signersFile, output string
-	json                                                      bool
+	release, program, checkout, pcrsFile, signersFile string
+	output                                            rebuild.Files // what is kept
+	json                                              bool
 
 	version, source string
 	built           pcrs.Image
 }
 
 func runBuild(ctx context.Context, t *terminal, args []string) error {
-	c := &comparison{}
+	c := &comparison{source: "the checkout"}
 	set := newFlagSet("build")
 	set.StringVar(&c.release, "release", "", "")
 	set.StringVar(&c.program, "image", "", "")
 	set.StringVar(&c.checkout, "checkout", ".", "")
 	set.StringVar(&c.pcrsFile, "pcrs", "", "")
 	set.StringVar(&c.signersFile, "signers", "", "")
-	set.StringVar(&c.output, "output", "", "")
+	set.StringVar(&c.output.EIF, "output", "", "")
+	set.StringVar(&c.output.Verify, "output-verify", "", "")
 	set.BoolVar(&c.json, "json", false, "")
 	if err := parseFlags(t, set, buildHelp, args, 0, 0); err != nil {
 		return err
@@ -74,36 +77,32 @@ func runBuild(ctx context.Context, t *terminal, args []string) error {
 			return err
 		}
 	}
-	if err := c.build(ctx, t); err != nil {
+	if err := c.build(ctx, t, published); err != nil {
 		return err
 	}
 	return c.conclude(t, published)
 }
 
-// build builds and measures, in a folder that goes away unless --output keeps
-// the image.
-func (c *comparison) build(ctx context.Context, t *terminal) error {
+// build builds and measures, in a folder that goes away unless flags keep what
+// was built.
+func (c *comparison) build(ctx context.Context, t *terminal, published *pcrs.File) error {
 	temp, err := os.MkdirTemp("", "holdfast-build-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(temp)
-	file := filepath.Join(temp, "rebuilt.eif")
-	if c.output != "" {
-		file = c.output
-	}
 	if c.release != "" {
-		return c.buildRelease(ctx, t, file)
+		return c.buildRelease(ctx, t, published, temp)
 	}
 	program, err := c.findProgram()
 	if err != nil {
 		return err
 	}
-	return c.buildFrom(ctx, t, program, c.checkout, "the checkout", file)
+	return c.buildFrom(ctx, t, program, c.checkout, published, temp)
 }
 
 // buildRelease builds a release from its tag.
-func (c *comparison) buildRelease(ctx context.Context, t *terminal, file string) (err error) {
+func (c *comparison) buildRelease(ctx context.Context, t *terminal, published *pcrs.File, temp string) (err error) {
 	source, err := rebuild.CheckOut(ctx, c.checkout, c.release)
 	if err != nil {
 		return errorWithHint(exitFailed, err, "git fetch --tags")
@@ -115,20 +114,36 @@ func (c *comparison) buildRelease(ctx context.Context, t *terminal, file string)
 			return err
 		}
 	}
-	return c.buildFrom(ctx, t, program, source.Dir, "commit "+source.Commit, file)
+	c.source = "commit " + source.Commit
+	return c.buildFrom(ctx, t, program, source.Dir, published, temp)
 }
 
-func (c *comparison) buildFrom(ctx context.Context, t *terminal, program rebuild.Program, checkout, source, file string) error {
+func (c *comparison) buildFrom(ctx context.Context, t *terminal, program rebuild.Program, checkout string, published *pcrs.File, temp string) error {
 	var err error
-	c.source = source
 	if c.version, err = rebuild.Version(checkout); err != nil {
 		return err
 	}
-	if err := program.Build(ctx, checkout, file, t.stderr); err != nil {
+	files := c.files(published, temp)
+	if err := program.Build(ctx, checkout, files, t.stderr); err != nil {
 		return err
 	}
-	c.built, err = program.Measure(ctx, file)
+	c.built, err = program.Measure(ctx, files)
 	return err
+}
+
+// files says where to build what is published of the version. The image program
+// of a release that publishes no hash of verify does not know how to build it.
+func (c *comparison) files(published *pcrs.File, temp string) rebuild.Files {
+	files := rebuild.Files{EIF: filepath.Join(temp, "rebuilt.eif"), Verify: c.output.Verify}
+	if c.output.EIF != "" {
+		files.EIF = c.output.EIF
+	}
+	for _, e := range published.Entries() {
+		if files.Verify == "" && e.Version == c.version && !e.Image.Verify.IsZero() {
+			files.Verify = filepath.Join(temp, "verify")
+		}
+	}
+	return files
 }
 
 // findProgram finds the image program beside this one.
@@ -183,6 +198,8 @@ var covers = map[string]string{
 	"PCR8":        "signing certificate",
 	"EIF SHA-384": "the file",
 	"EIF size":    "the file's length",
+
+	"verify SHA-384": "this program",
 }
 
 // checks compares each part with the entry of the version that was built.
@@ -202,7 +219,7 @@ func (c *comparison) checks(published *pcrs.File) []report.Check {
 	}
 	for i, part := range entry.Image.Parts() {
 		what, ok := covers[part.Name]
-		if !ok {
+		if !ok || part.Name == "verify SHA-384" && entry.Image.Verify.IsZero() {
 			continue
 		}
 		check := report.Check{ID: fmt.Sprintf("R%d", i+2), What: part.Name + ": " + what, Expected: part.Value, Got: built[part.Name]}

@@ -46,6 +46,12 @@ func standIn() {
 			os.Exit(1)
 		}
 	}
+	if len(args) == 8 && args[6] == "-verify" {
+		program, err := os.ReadFile(filepath.Join(args[2], "image", "program"))
+		fail(err)
+		fail(os.WriteFile(args[7], program, 0o755))
+		args = args[:6]
+	}
 	if len(args) == 6 && slices.Equal([]string{args[0], args[1], args[3], args[4]}, []string{"build", "-C", "-unpublished", "-o"}) {
 		content, err := os.ReadFile(filepath.Join(args[2], "image", "content"))
 		fail(err)
@@ -291,7 +297,8 @@ func checkReleased(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // publishContent writes a PCRS.md that lists, as a version, what the stand-in
-// for image builds from a file; with a third argument it is signed.
+// for image builds from a file. Where "signed" follows it is signed, and where
+// another file follows that is the program verify.
 func publishContent(ts *testscript.TestScript, _ bool, args []string) {
 	content := ts.ReadFile(args[1])
 	data := append([]byte(".eif\x00\x04\x00\x00"), content...)
@@ -300,8 +307,12 @@ func publishContent(ts *testscript.TestScript, _ bool, args []string) {
 		Architecture: pcrs.X8664, EIF: sha512.Sum384(data), Size: int64(len(data)),
 		PCR0: sha512.Sum384(data), PCR1: sha512.Sum384([]byte(first)), PCR2: sha512.Sum384([]byte("fixed")),
 	}
-	if len(args) > 2 {
-		img.PCR8 = pcrs.PCR{8}
+	for _, arg := range args[2:] {
+		if arg == "signed" {
+			img.PCR8 = pcrs.PCR{8}
+		} else {
+			img.Verify = sha512.Sum384([]byte(ts.ReadFile(arg)))
+		}
 	}
 	f, err := (&pcrs.File{}).WithImage(args[0], img)
 	ts.Check(err)

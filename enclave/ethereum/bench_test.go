@@ -75,7 +75,7 @@ func BenchmarkSignOverHTTPS(b *testing.B) {
 	b.ReportMetric((server.cpu(b)-before)*1e9/float64(signed), "cpu-ns/op")
 }
 
-// signerProcess is a signer of key 1 in a process of its own.
+// signerProcess is a signer of keys 1 to 32 in a process of its own.
 type signerProcess struct {
 	url    string
 	client *http.Client
@@ -92,14 +92,21 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+// signerKeys is how many keys the signer has: more than are ever in use at once.
+const signerKeys = 32
+
 // runSigner prints its address and serves until its standard input ends.
 func runSigner() {
-	key, err := bls.NewSecretKey(&[32]byte{31: 1})
-	if err != nil {
-		panic(err)
+	keys := make([]*bls.SecretKey, signerKeys)
+	for i := range keys {
+		key, err := bls.NewSecretKey(&[32]byte{31: byte(i + 1)})
+		if err != nil {
+			panic(err)
+		}
+		keys[i] = key
 	}
 	service := ethereum.New(nil)
-	err = service.Load(ethereum.Config{Network: testNetwork(), Keys: []*bls.SecretKey{key}, Slashing: slashing.NewMemory(root(validatorsRoot))})
+	err := service.Load(ethereum.Config{Network: testNetwork(), Keys: keys, Slashing: slashing.NewMemory(root(validatorsRoot))})
 	if err != nil {
 		panic(err)
 	}

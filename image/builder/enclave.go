@@ -16,11 +16,13 @@ import (
 type Enclave struct {
 	Version string     // the version this checkout builds
 	EIF     []byte     // the image file
-	Image   pcrs.Image // what PCRS.md says of it
+	Verify  []byte     // the program verify of the same source, for Linux on the image's architecture
+	Image   pcrs.Image // what PCRS.md says of both
 }
 
 // Enclave builds the enclave image: the kernel, the platform's ramdisk with init in it, which PCR1
-// measures together with the kernel, and the application's ramdisk, which PCR2 measures.
+// measures together with the kernel, and the application's ramdisk, which PCR2 measures. It builds the
+// program verify with it, so that who checks the image can check the checker.
 func (b *Builder) Enclave(ctx context.Context) (*Enclave, error) {
 	version, err := b.Version()
 	if err != nil {
@@ -30,7 +32,7 @@ func (b *Builder) Enclave(ctx context.Context) (*Enclave, error) {
 	if err != nil {
 		return nil, err
 	}
-	built, err := b.programs(ctx, program{pkg: "enclave/init"}, program{pkg: "enclave", cgo: true})
+	built, err := b.programs(ctx, program{pkg: "enclave/init"}, program{pkg: "enclave", cgo: true}, program{pkg: "verify"})
 	if err != nil {
 		return nil, err
 	}
@@ -38,7 +40,12 @@ func (b *Builder) Enclave(ctx context.Context) (*Enclave, error) {
 	if err != nil {
 		return nil, err
 	}
-	return assemble(version, img)
+	e, err := assemble(version, img)
+	if err != nil {
+		return nil, err
+	}
+	e.Verify, e.Image.Verify = built[2], sha512.Sum384(built[2])
+	return e, nil
 }
 
 // describe puts the parts of an image together.

@@ -12,7 +12,7 @@ import (
 	"holdfast/image/sandbox"
 )
 
-// A program is one Go command that goes into an image.
+// A program is one Go command that goes into an image, or whose hash is published beside it.
 type program struct {
 	pkg string // its package, relative to the checkout
 	cgo bool   // links C: blst

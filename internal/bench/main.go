@@ -1,21 +1,16 @@
-// Command bench measures Holdfast beside a limit or a peer, in one run, and prints a table and then one
+// Command bench measures Holdfast beside a limit or a peer, in one run, and prints tables and then one
 // line a figure: "figure NAME VALUE UNIT". A figure with a limit is the ratio to it.
 //
 // 'make bench' runs it. Medians of several rounds are shown, since machines are noisy.
 package main
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
-	"slices"
-	"strconv"
-	"strings"
 )
 
 // A comparison is a benchmark of ours beside the one that limits it.
@@ -33,6 +28,11 @@ func comparisons() []comparison {
 		{"load-10000-keys", "./enclave/ethereum", "BenchmarkLoad10000", "BenchmarkDerive10000"},
 		{"verify-document", "./verify/attestation", "BenchmarkVerifyDocument", "BenchmarkFiveP384"},
 	}
+}
+
+// sections print tables of their own, and return figures.
+func sections() []func(ctx context.Context, stdout, stderr io.Writer) ([]string, error) {
+	return []func(ctx context.Context, stdout, stderr io.Writer) ([]string, error){halfLoad, documentCost}
 }
 
 const rounds = 5
@@ -60,6 +60,14 @@ func run(ctx context.Context, stdout, stderr io.Writer) error {
 		fmt.Fprintf(stdout, "%-20s %11.0f ns %11.0f ns %7.2f\n", c.figure, ours, limit, ours/limit)
 		figures = append(figures, fmt.Sprintf("figure %s %.2f ratio", c.figure, ours/limit))
 	}
+	for _, section := range sections() {
+		more, err := section(ctx, stdout, stderr)
+		if err != nil {
+			return err
+		}
+		figures = append(figures, more...)
+	}
+	fmt.Fprintln(stdout)
 	for _, f := range figures {
 		fmt.Fprintln(stdout, f)
 	}
@@ -84,37 +92,13 @@ func sizes(image string) ([]string, error) {
 
 // measure runs the two benchmarks in turn and returns their median times in nanoseconds.
 func (c comparison) measure(ctx context.Context, stderr io.Writer) (ours, limit float64, err error) {
-	cmd := exec.CommandContext(ctx, "go", "test", "-tags", "netgo,osusergo", "-ldflags=-extldflags=-static", "-run", "^$",
-		"-bench", "^("+c.ours+"|"+c.limit+")$", "-count", strconv.Itoa(rounds), "-cpu", "1", c.pkg)
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, stderr
-	if err := cmd.Run(); err != nil {
-		return 0, 0, fmt.Errorf("%w\n%s", err, &out)
-	}
-	if ours, err = median(out.String(), c.ours); err != nil {
+	all, err := metrics(ctx, stderr, c.pkg, c.ours+"|"+c.limit)
+	if err != nil {
 		return 0, 0, err
 	}
-	limit, err = median(out.String(), c.limit)
+	if ours, err = pick(all, c.ours, "ns/op"); err != nil {
+		return 0, 0, err
+	}
+	limit, err = pick(all, c.limit, "ns/op")
 	return ours, limit, err
-}
-
-// median reads the middle time per operation of one benchmark from the output of go test.
-func median(output, name string) (float64, error) {
-	var times []float64
-	for line := range strings.Lines(output) {
-		fields := strings.Fields(line)
-		if len(fields) < 4 || fields[3] != "ns/op" || strings.SplitN(fields[0], "-", 2)[0] != name {
-			continue
-		}
-		ns, err := strconv.ParseFloat(fields[2], 64)
-		if err != nil {
-			return 0, fmt.Errorf("benchmark line %q: %w", line, err)
-		}
-		times = append(times, ns)
-	}
-	if len(times) != rounds {
-		return 0, fmt.Errorf("%s ran %d times, want %d", name, len(times), rounds)
-	}
-	slices.Sort(times)
-	return times[len(times)/2], nil
 }

@@ -1,5 +1,3 @@
-//go:build devnet
-
 package devnet_test
 
 import (
@@ -10,8 +8,10 @@ import (
 	"testing"
 	"time"
 
+	"holdfast/enclave/bundle/bundletest"
 	"holdfast/image/eif"
 	"holdfast/image/sandbox"
+	"holdfast/internal/appliance"
 	"holdfast/internal/devnet"
 	"holdfast/parent/emulator"
 	"holdfast/parent/emulator/emulatortest"
@@ -39,17 +39,18 @@ func TestAChainFinalisesThroughTwoEnclaves(t *testing.T) {
 	machine := emulatortest.Machine(t, emulatortest.EIFVariable)
 	machine.MemoryMiB = 256
 	policy := accepting(t, machine.EIF)
-	devnet.FinaliseThroughAReplacement(t, 8, devnet.DutiesWithoutSelection, func() devnet.Signer { return boot(t, machine, policy) })
+	devnet.FinaliseThroughAReplacement(t, 8, devnet.DutiesWithoutSelection, func(journal string) devnet.Signer { return boot(t, machine, policy, journal) })
 }
 
 // boot starts an enclave and carries a loopback port to it.
-func boot(t *testing.T, machine emulator.Machine, policy attestation.Options) devnet.Signer {
+func boot(t *testing.T, machine emulator.Machine, policy attestation.Options, journal string) devnet.Signer {
 	t.Helper()
 	vm, err := emulator.Start(context.Background(), machine)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Logf("booted in %v", vm.BootTime.Round(time.Millisecond))
+	closeJournal := appliance.KeepJournal(t, vm, journal)
 	waitUntilServed(t, vm)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -67,13 +68,15 @@ func boot(t *testing.T, machine emulator.Machine, policy attestation.Options) de
 		if err := vm.Close(); err != nil {
 			t.Errorf("ending the machine: %v", err)
 		}
+		closeJournal()
 	})
 	t.Cleanup(stop)
 	url := "https://" + listener.Addr().String()
 	return devnet.Signer{
-		URL:     url,
-		Release: func(file []byte) ([]string, []byte) { return releaseTo(t, url, policy, file) },
-		Stop:    stop,
+		URL:    url,
+		Ports:  vm,
+		Unlock: func(sealed *bundletest.Sealed) ([]string, []byte) { return unlock(t, url, policy, sealed) },
+		Stop:   stop,
 	}
 }
 
@@ -124,8 +127,8 @@ func accepting(t *testing.T, path string) attestation.Options {
 	}
 }
 
-// releaseTo verifies the enclave and releases a key file to it, as `verify release` does.
-func releaseTo(t *testing.T, url string, policy attestation.Options, file []byte) (publicKeys []string, certificate []byte) {
+// unlock verifies the enclave and releases a bundle's data key to it, as `verify release` does.
+func unlock(t *testing.T, url string, policy attestation.Options, bundle *bundletest.Sealed) (publicKeys []string, certificate []byte) {
 	t.Helper()
 	c, err := channel.Open(url)
 	if err != nil {
@@ -136,11 +139,12 @@ func releaseTo(t *testing.T, url string, policy attestation.Options, file []byte
 	if err != nil {
 		t.Fatal(err)
 	}
+	policy.Policy.Configuration = bundle.Envelope.ConfigurationDigest()
 	result := seen.Verify(policy)
 	if result.Verdict != attestation.UnsafeEmulated {
 		t.Fatalf("verdict %v, blocked by %v", result.Verdict, result.Blocking())
 	}
-	sealed, err := release.Seal(release.KeyFile(file), result.Judgement.Binding)
+	sealed, err := release.Seal(release.DataKey(bundle.DataKey.Reveal()), bundle.Envelope, *result.Judgement)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,9 +12,10 @@ import (
 
 // The chain's clock: short epochs of few slots, which a test can wait for, but no shorter slots. In each,
 // before it does anything else, Prysm asks for one selection proof after the other for every seat in the
-// sync committee that it holds. Here it holds all 512.
+// sync committee that it holds. Here it holds all 512, which takes a second of a busy processor. Where a
+// slot comes too short, its duties are late or lost, and the next epoch is finalised instead.
 const (
-	secondsPerSlot = 6
+	secondsPerSlot = 3
 	slotsPerEpoch  = 4
 	epoch          = slotsPerEpoch * secondsPerSlot * time.Second
 )
@@ -42,22 +43,23 @@ ELECTRA_FORK_EPOCH: 18446744073709551615
 FULU_FORK_VERSION: 0x20000095
 FULU_FORK_EPOCH: 18446744073709551615
 TERMINAL_TOTAL_DIFFICULTY: 0
-SECONDS_PER_SLOT: 6
+SECONDS_PER_SLOT: 3
 SLOTS_PER_EPOCH: 4
 DEPOSIT_CONTRACT_ADDRESS: 0x4242424242424242424242424242424242424242
 `
 
-// A key file is what the signer is released: the network as Prysm reads it, what its one client may have
-// signed, and the keys.
+// A description is what the signer's bundle is made of: the network as Prysm reads it, what its one client
+// may have signed, and the keys.
 type (
-	keyFile struct {
+	description struct {
 		Version       int           `json:"version"`
 		Configuration configuration `json:"configuration"`
 		Validators    []validator   `json:"validators"`
 	}
 	configuration struct {
-		Network network  `json:"network"`
-		Clients []client `json:"clients"`
+		Network  network  `json:"network"`
+		Clients  []client `json:"clients"`
+		Slashing slashing `json:"slashing"`
 	}
 	network struct {
 		Config                string `json:"config"`
@@ -70,17 +72,21 @@ type (
 		Keys  string   `json:"keys"`
 		Types []string `json:"types"`
 	}
+	slashing struct {
+		Freshness string `json:"freshness"`
+	}
 	validator struct {
 		SecretKey string `json:"secret_key"`
 	}
 )
 
-// newKeyFile describes the chain and the keys of its first validators to a signer, and lets any client
-// have these types signed.
-func newKeyFile(g genesis, validators int, types ...string) ([]byte, error) {
-	file := keyFile{Version: 1, Configuration: configuration{
-		Network: network{chainConfig, g.time.Unix(), fmt.Sprintf("0x%x", g.validatorsRoot)},
-		Clients: []client{{Name: "prysm", Any: true, Keys: "all", Types: types}},
+// describe describes the chain and the keys of its first validators to a signer, and lets any client have
+// these types signed.
+func describe(g genesis, version, validators int, types ...string) ([]byte, error) {
+	file := description{Version: version, Configuration: configuration{
+		Network:  network{chainConfig, g.time.Unix(), fmt.Sprintf("0x%x", g.validatorsRoot)},
+		Clients:  []client{{Name: "prysm", Any: true, Keys: "all", Types: types}},
+		Slashing: slashing{Freshness: "journal"},
 	}}
 	for i := range validators {
 		file.Validators = append(file.Validators, validator{fmt.Sprintf("0x%064x", interopKey(uint64(i)))})

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"holdfast/enclave/bundle"
+	"holdfast/enclave/bundle/bundletest"
 	"holdfast/enclave/ethereum/bls"
 	chainnetwork "holdfast/enclave/ethereum/network"
 )
@@ -15,15 +16,19 @@ var exampleGenesis = genesis{time: time.Unix(1_800_000_000, 0), validatorsRoot: 
 
 // The signer and the beacon node read one description of the network.
 func TestTheSignerTakesTheNetworkThatPrysmReads(t *testing.T) {
-	file, err := newKeyFile(exampleGenesis, 3, Duties...)
+	file, err := describe(exampleGenesis, 1, 3, Duties...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	released, err := bundle.Parse(file)
+	draft, err := bundletest.Draft(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := released.Settings.Network
+	read, err := bundle.ParseConfiguration(draft.Configuration)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := read.Network
 	if n.GenesisTime != uint64(exampleGenesis.time.Unix()) || n.GenesisValidatorsRoot != exampleGenesis.validatorsRoot {
 		t.Errorf("genesis %d with %x", n.GenesisTime, n.GenesisValidatorsRoot)
 	}
@@ -33,8 +38,8 @@ func TestTheSignerTakesTheNetworkThatPrysmReads(t *testing.T) {
 	if n.ForkAt(0) != chainnetwork.Bellatrix || n.ForkAt(1) != chainnetwork.Capella || n.ForkAt(enough) != chainnetwork.Deneb {
 		t.Errorf("got forks %+v", n.Forks)
 	}
-	if len(released.Validators) != 3 {
-		t.Errorf("got %d validators", len(released.Validators))
+	if len(draft.Secrets.Validators) != 3 {
+		t.Errorf("got %d validators", len(draft.Secrets.Validators))
 	}
 }
 

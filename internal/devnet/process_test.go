@@ -1,5 +1,3 @@
-//go:build devnet
-
 package devnet
 
 import (
@@ -13,11 +11,12 @@ import (
 	"time"
 )
 
-// shell launches a shell that has a child, and returns the child's number too.
-func shell(t *testing.T, script string) (p *process, child int) {
+// shell launches a shell that runs a script, has a child then, and runs another script. Once it returns,
+// with the child's number too, the first script is done.
+func shell(t *testing.T, first, then string) (p *process, child int) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "child")
-	cmd := exec.Command("/bin/sh", "-c", "sleep 600 & echo $! >"+file+".new && mv "+file+".new "+file+"; "+script)
+	cmd := exec.Command("/bin/sh", "-c", first+"; sleep 600 & echo $! >"+file+".new && mv "+file+".new "+file+"; "+then)
 	p = launch(t, cmd)
 	for range 200 {
 		if data, err := os.ReadFile(file); err == nil {
@@ -41,7 +40,7 @@ func alive(pid int) bool {
 }
 
 func TestStoppingAProgramEndsWhatItStarted(t *testing.T) {
-	p, child := shell(t, "wait")
+	p, child := shell(t, ":", "wait")
 	if p.ended() || !alive(child) {
 		t.Fatal("the shell does not run")
 	}
@@ -60,7 +59,7 @@ func TestStoppingAProgramEndsWhatItStarted(t *testing.T) {
 func TestAProgramThatWillNotStopIsKilledWithTheTest(t *testing.T) {
 	var p *process
 	t.Run("the test that launched it", func(t *testing.T) {
-		p, _ = shell(t, `trap "" TERM; while :; do sleep 1; done`)
+		p, _ = shell(t, `trap "" TERM`, "while :; do sleep 1; done")
 		if p.end(syscall.SIGTERM, 200*time.Millisecond) {
 			t.Error("the shell heeds SIGTERM")
 		}

@@ -4,15 +4,19 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"holdfast/enclave/bundle/bundletest"
+	"holdfast/internal/appliance"
 )
 
-// A Signer is a running signer that has been released no key yet.
+// A Signer is a running signer that has been given no bundle yet.
 type Signer struct {
-	URL string // of its HTTPS, on 127.0.0.1
+	URL   string          // of its HTTPS, on 127.0.0.1
+	Ports appliance.Ports // its vsock ports, or what stands for them
 
-	// Release verifies the signer, releases a key file to it, and returns what it says that it signs for
-	// and the certificate by which it was verified, in PEM.
-	Release func(keyFile []byte) (publicKeys []string, certificate []byte)
+	// Unlock verifies the signer and releases the data key of the bundle that it was given. It returns
+	// what the signer says that it signs for, and the certificate by which it was verified, in PEM.
+	Unlock func(*bundletest.Sealed) (publicKeys []string, certificate []byte)
 
 	// Stop ends the signer. It is called once, or not at all where the test fails.
 	Stop func()
@@ -38,14 +42,16 @@ var (
 )
 
 // FinaliseThroughAReplacement runs a chain whose validators' keys only a signer has, until it finalises
-// five epochs. The signer lets any client have the given types signed. Then it ends the signer, starts another, releases the same keys to that one, and runs the
-// chain until it finalises an epoch that began with the second signer. No validator may be slashed.
+// five epochs. The signer lets any client have the given types signed. Then it ends the signer, starts
+// another with the journal of the first, releases the same keys to that one, and runs the chain until it
+// finalises an epoch that began with the second signer. No validator may be slashed. launch starts a signer
+// whose parent keeps its journal in a folder.
 //
-// A signer keeps what it signed in memory. So between the two it waits as docs/threat-model.md has it: the
-// time of two epochs and a slot from the last moment at which the first can have signed. Every duty after
-// that has a later slot and a later target, and a source that is no earlier than any before.
-func FinaliseThroughAReplacement(t *testing.T, validators int, types []string, launch func() Signer) {
-	first := launch()
+// The signers believe the journal. In strict freshness the second would wait for a justified epoch after its
+// start, and here nobody else could justify one.
+func FinaliseThroughAReplacement(t *testing.T, validators int, types []string, launch func(journal string) Signer) {
+	journal := t.TempDir()
+	first := launch(journal)
 	c := start(t, validators)
 	t.Logf("%d validators, genesis in %v", validators, time.Until(c.genesis.time).Round(time.Second))
 	client := c.employ(t, first, types)
@@ -53,11 +59,9 @@ func FinaliseThroughAReplacement(t *testing.T, validators int, types []string, l
 
 	client.stop(t)
 	first.Stop()
-	quiet := time.Now().Add(2*epoch + secondsPerSlot*time.Second)
-	t.Logf("signer stopped in epoch %d; the next one may sign in %v", c.epoch(), time.Until(quiet).Round(time.Second))
-	second := launch()
-	time.Sleep(time.Until(quiet))
+	second := launch(journal)
 	began := c.epoch()
+	t.Logf("signer replaced in epoch %d", began)
 	client = c.employ(t, second, types)
 	c.await(t, client, began+1)
 	c.unslashed(t)
@@ -66,14 +70,22 @@ func FinaliseThroughAReplacement(t *testing.T, validators int, types []string, l
 // epoch returns the epoch of now.
 func (c *chain) epoch() uint64 { return uint64(max(0, time.Since(c.genesis.time)) / epoch) }
 
-// employ releases the validators' keys to a signer and starts a validator client that uses it.
+// employ gives a signer the validators' keys and starts a validator client that uses it.
 func (c *chain) employ(t *testing.T, signer Signer, types []string) *process {
 	t.Helper()
-	file, err := newKeyFile(c.genesis, c.validators, types...)
+	c.version++
+	description, err := describe(c.genesis, c.version, c.validators, types...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	keys, certificate := signer.Release(file)
+	sealed, err := bundletest.Seal(description)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := appliance.Control(t, signer.Ports).PutBundle(t.Context(), sealed.Bytes()); err != nil {
+		t.Fatal(err)
+	}
+	keys, certificate := signer.Unlock(sealed)
 	if len(keys) != c.validators {
 		t.Fatalf("the signer has %d keys, want %d", len(keys), c.validators)
 	}

@@ -21,6 +21,9 @@ func ParseDigest(s string) (Digest, error) {
 // String returns the digest as 96 lower-case hexadecimal digits.
 func (d Digest) String() string { return hex.EncodeToString(d[:]) }
 
+// IsZero tells whether there is no digest: no file has that of zeros.
+func (d Digest) IsZero() bool { return d == Digest{} }
+
 // MarshalText returns the same as [Digest.String].
 func (d Digest) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
 

@@ -31,6 +31,7 @@ const (
 	rowPCR1       = "PCR1"
 	rowPCR2       = "PCR2"
 	rowPCR8       = "PCR8"
+	rowVerify     = "verify SHA-384"
 	rowParentDisk = "parent image SHA-384"
 	rowParentPCR4 = "NitroTPM PCR4"
 	rowParentPCR7 = "NitroTPM PCR7"
@@ -60,6 +61,9 @@ func (img Image) write(b *bytes.Buffer) {
 	row(rowPCR2, img.PCR2.String())
 	if !img.PCR8.IsZero() {
 		row(rowPCR8, img.PCR8.String())
+	}
+	if !img.Verify.IsZero() {
+		row(rowVerify, img.Verify.String())
 	}
 	if p := img.Parent; p != nil {
 		row(rowParentDisk, p.Disk.String())

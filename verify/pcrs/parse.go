@@ -251,6 +251,11 @@ func (p *parser) rows(img *Image) error {
 			return err
 		}
 	}
+	if p.hasRow(rowVerify) {
+		if err := p.digestRow(rowVerify, img.Verify[:]); err != nil {
+			return err
+		}
+	}
 	if p.hasRow(rowParentDisk) {
 		img.Parent = &ParentImage{}
 		return p.parentRows(img.Parent)

@@ -22,6 +22,7 @@
 //	| PCR1 | `96 hex` |
 //	| PCR2 | `96 hex` |
 //	| PCR8 | `96 hex` |           only where the EIF is signed
+//	| verify SHA-384 | `96 hex` | only where the program is published
 //
 // An architecture that has a parent image adds, all or none of them, the rows
 // `parent image SHA-384`, `NitroTPM PCR4`, `NitroTPM PCR7` and `NitroTPM
@@ -79,6 +80,11 @@ type Image struct {
 	// PCR8 measures the signing certificate, and is zero for an EIF without
 	// a signature.
 	PCR8 PCR
+
+	// Verify is the SHA-384 of the program verify for Linux on this
+	// architecture, as the locked Go toolchain builds it from the release's
+	// source. It is zero where the release does not publish it.
+	Verify Digest
 
 	// Parent is the parent instance's image, or nil where none is published.
 	Parent *ParentImage

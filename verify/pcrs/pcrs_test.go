@@ -29,6 +29,7 @@ func image(arch pcrs.Architecture, seed string) pcrs.Image {
 func full() *pcrs.File {
 	signed := image(pcrs.X8664, "new x86")
 	signed.PCR8 = measured("certificate")
+	signed.Verify = measured("verify")
 	signed.Parent = &pcrs.ParentImage{Disk: measured("disk"), PCR4: measured("tpm 4"), PCR7: measured("tpm 7")}
 	return &pcrs.File{Releases: []pcrs.Release{
 		{Version: "v1.10.0", Status: pcrs.Active, Images: []pcrs.Image{signed, image(pcrs.AArch64, "new arm")}},
@@ -91,6 +92,8 @@ func TestParseRefusesEverythingButTheCanonicalForm(t *testing.T) {
 		{"a measurement of zeros", replace(pcr0, zero), "PCR0 is zero"},
 		{"an EIF digest of zeros", replace(pcrs.Digest(measured("new x86 eif")).String(), zero), "EIF SHA-384 is zero"},
 		{"a PCR8 of zeros", replace(pcrs.PCR(measured("certificate")).String(), zero), "PCR8 is zero"},
+		{"a program of zeros", replace(pcrs.Digest(measured("verify")).String(), zero), "verify SHA-384 is zero"},
+		{"a program before PCR8", replace("| PCR8 |", "| verify SHA-384 |"), `want ""`},
 		{"upper case", replace(pcr0, strings.ToUpper(pcr0)), "lower-case"},
 		{"a short measurement", replace(pcr0, pcr0[:95]), "got 95 characters, want 96"},
 		{"an empty measurement", replace(pcr0, ""), "got 0 characters"},

@@ -85,11 +85,14 @@ func (img Image) Compare(other Image) []Difference {
 // Parts lists every row, present or not, in the order of PCRS.md.
 func (img Image) Parts() []Part {
 	const none = "none"
-	optional := func(p PCR) string {
-		if p.IsZero() {
+	optional := func(v interface {
+		IsZero() bool
+		String() string
+	}) string {
+		if v.IsZero() {
 			return none
 		}
-		return p.String()
+		return v.String()
 	}
 	list := []Part{
 		{rowEIF, img.EIF.String()},
@@ -98,6 +101,7 @@ func (img Image) Parts() []Part {
 		{rowPCR1, img.PCR1.String()},
 		{rowPCR2, img.PCR2.String()},
 		{rowPCR8, optional(img.PCR8)},
+		{rowVerify, optional(img.Verify)},
 	}
 	parent := [4]string{none, none, none, none}
 	if p := img.Parent; p != nil {

@@ -33,6 +33,8 @@ func TestNothingPublishedMayChange(t *testing.T) {
 		"another size":      {func(f *pcrs.File) { f.Releases[1].Images[0].Size++ }, "EIF size was 31337 and is 31338"},
 		"no PCR8":           {func(f *pcrs.File) { f.Releases[0].Images[0].PCR8 = pcrs.PCR{} }, "and is none"},
 		"a PCR8":            {func(f *pcrs.File) { f.Releases[1].Images[0].PCR8 = measured("x") }, "PCR8 was none and is"},
+		"another verifier":  {func(f *pcrs.File) { f.Releases[0].Images[0].Verify = measured("x") }, "verify SHA-384 was"},
+		"a late verifier":   {func(f *pcrs.File) { f.Releases[1].Images[0].Verify = measured("x") }, "verify SHA-384 was none and is"},
 		"no parent image":   {func(f *pcrs.File) { f.Releases[0].Images[0].Parent = nil }, "parent image SHA-384 was"},
 		"another boot code": {func(f *pcrs.File) { f.Releases[0].Images[0].Parent.PCR4 = measured("x") }, "NitroTPM PCR4 was"},
 		"a lost image":      {func(f *pcrs.File) { f.Releases[0].Images = f.Releases[0].Images[:1] }, "v1.10.0 has lost its image for aarch64"},
@@ -74,7 +76,7 @@ func TestCompareNamesEveryPart(t *testing.T) {
 	for _, p := range a.Compare(b) {
 		names = append(names, p.Name)
 	}
-	want := "EIF SHA-384, PCR0, PCR1, PCR2, PCR8, parent image SHA-384, NitroTPM PCR4, NitroTPM PCR7, NitroTPM PCR12"
+	want := "EIF SHA-384, PCR0, PCR1, PCR2, PCR8, verify SHA-384, parent image SHA-384, NitroTPM PCR4, NitroTPM PCR7, NitroTPM PCR12"
 	if got := strings.Join(names, ", "); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}

@@ -1,5 +1,5 @@
-// Package rebuild builds an enclave image from source and says what it
-// measures, so that it can be compared with what is published.
+// Package rebuild builds an enclave image and the program verify from source
+// and says what they measure, so that it can be compared with what is published.
 //
 // The building is done by the program image, of this checkout or of the one
 // that is rebuilt, and so is the measuring: a verifier that could build would
@@ -27,9 +27,19 @@ import (
 // A Program is the path of the command image.
 type Program string
 
-// Build builds the checkout's enclave image into a file. Progress goes to log.
-func (p Program) Build(ctx context.Context, checkout, file string, log io.Writer) error {
-	cmd := exec.CommandContext(ctx, string(p), "build", "-C", checkout, "-unpublished", "-o", file)
+// Files are the paths of what a build gives.
+type Files struct {
+	EIF    string
+	Verify string // the program verify; empty where it is not wanted
+}
+
+// Build builds a checkout into files. Progress goes to log.
+func (p Program) Build(ctx context.Context, checkout string, files Files, log io.Writer) error {
+	args := []string{"build", "-C", checkout, "-unpublished", "-o", files.EIF}
+	if files.Verify != "" {
+		args = append(args, "-verify", files.Verify)
+	}
+	cmd := exec.CommandContext(ctx, string(p), args...)
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("%s build: %w", p, err)
@@ -40,11 +50,11 @@ func (p Program) Build(ctx context.Context, checkout, file string, log io.Writer
 // maxAnswer bounds what image measure prints.
 const maxAnswer = 64 << 10
 
-// Measure returns what the image in a file measures. PCR8 is zero where the
-// image has no signature.
-func (p Program) Measure(ctx context.Context, file string) (pcrs.Image, error) {
+// Measure returns what built files measure. PCR8 is zero where the image has no
+// signature.
+func (p Program) Measure(ctx context.Context, files Files) (pcrs.Image, error) {
 	var out, log bytes.Buffer
-	cmd := exec.CommandContext(ctx, string(p), "measure", file)
+	cmd := exec.CommandContext(ctx, string(p), "measure", files.EIF)
 	cmd.Stdout, cmd.Stderr = &out, &log
 	if err := cmd.Run(); err != nil {
 		return pcrs.Image{}, fmt.Errorf("%s measure: %w: %s", p, err, strings.TrimSpace(log.String()))
@@ -53,7 +63,13 @@ func (p Program) Measure(ctx context.Context, file string) (pcrs.Image, error) {
 	if err != nil {
 		return pcrs.Image{}, fmt.Errorf("%s measure: %w", p, err)
 	}
-	return img, hashFile(file, &img)
+	if err := hashImage(files.EIF, &img); err != nil {
+		return pcrs.Image{}, err
+	}
+	if files.Verify != "" {
+		img.Verify, err = hashFile(files.Verify)
+	}
+	return img, err
 }
 
 // parseMeasurements reads the JSON of nitro-cli's form.
@@ -84,9 +100,23 @@ func parseMeasurements(data []byte) (pcrs.Image, error) {
 	return img, nil
 }
 
-// hashFile fills in what can be read off the file itself: its digest, its size,
+// hashFile returns a file's SHA-384.
+func hashFile(file string) (pcrs.Digest, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return pcrs.Digest{}, err
+	}
+	defer f.Close()
+	h := sha512.New384()
+	if _, err := io.Copy(h, f); err != nil {
+		return pcrs.Digest{}, err
+	}
+	return pcrs.Digest(h.Sum(nil)), nil
+}
+
+// hashImage fills in what can be read off the file itself: its digest, its size,
 // and the architecture in its header.
-func hashFile(file string, img *pcrs.Image) error {
+func hashImage(file string, img *pcrs.Image) error {
 	f, err := os.Open(file)
 	if err != nil {
 		return err

@@ -41,7 +41,7 @@ func answer(extra string) string {
 
 func TestAnImageIsMeasuredByTheProgramAndHashedHere(t *testing.T) {
 	p := program(t, `test "$1" = measure || exit 9; echo '`+answer("")+`'`)
-	got, err := p.Measure(t.Context(), put(t, eif))
+	got, err := p.Measure(t.Context(), rebuild.Files{EIF: put(t, eif)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,7 +56,7 @@ func TestAnImageIsMeasuredByTheProgramAndHashedHere(t *testing.T) {
 
 func TestTheHeaderTellsTheArchitecture(t *testing.T) {
 	p := program(t, `echo '`+answer(`,"PCR8":"`+strings.Repeat("08", 48)+`"`)+`'`)
-	got, err := p.Measure(t.Context(), put(t, ".eif\x00\x04\x00\x01rest"))
+	got, err := p.Measure(t.Context(), rebuild.Files{EIF: put(t, ".eif\x00\x04\x00\x01rest")})
 	if err != nil || got.Architecture != pcrs.AArch64 || got.PCR8.IsZero() {
 		t.Errorf("got %+v, %v", got, err)
 	}
@@ -74,7 +74,7 @@ func TestMeasurementsOfAnotherFormAreRefused(t *testing.T) {
 		"a short value":     `echo '{"Measurements":{"PCR0":"00"}}'`,
 		"endless output":    "head -c 100000 /dev/zero",
 	} {
-		if got, err := program(t, script).Measure(t.Context(), put(t, eif)); err == nil || got != (pcrs.Image{}) {
+		if got, err := program(t, script).Measure(t.Context(), rebuild.Files{EIF: put(t, eif)}); err == nil || got != (pcrs.Image{}) {
 			t.Errorf("%s: got %+v, %v", name, got, err)
 		}
 	}
@@ -83,15 +83,35 @@ func TestMeasurementsOfAnotherFormAreRefused(t *testing.T) {
 func TestWhatIsNoImageIsRefused(t *testing.T) {
 	p := program(t, `echo '`+answer("")+`'`)
 	for _, content := range []string{"", ".eif", "PK\x03\x04 rest of it"} {
-		if _, err := p.Measure(t.Context(), put(t, content)); err == nil {
+		if _, err := p.Measure(t.Context(), rebuild.Files{EIF: put(t, content)}); err == nil {
 			t.Errorf("%q: accepted", content)
 		}
 	}
 }
 
+func TestTheProgramVerifyIsBuiltAndHashedWhereItIsWanted(t *testing.T) {
+	files := rebuild.Files{EIF: put(t, eif), Verify: put(t, "the program")}
+	var log strings.Builder
+	if err := program(t, `echo "$*"`).Build(t.Context(), "src", files, &log); err != nil {
+		t.Fatal(err)
+	}
+	if want := fmt.Sprintf("build -C src -unpublished -o %s -verify %s\n", files.EIF, files.Verify); log.String() != want {
+		t.Errorf("got %q, want %q", &log, want)
+	}
+	p := program(t, `echo '`+answer("")+`'`)
+	got, err := p.Measure(t.Context(), files)
+	if err != nil || got.Verify != sha512.Sum384([]byte("the program")) {
+		t.Errorf("got %v, %v", got.Verify, err)
+	}
+	files.Verify += " that is not there"
+	if got, err := p.Measure(t.Context(), files); err == nil {
+		t.Errorf("got %v of nothing", got.Verify)
+	}
+}
+
 func TestAFailedBuildIsAnError(t *testing.T) {
 	var log strings.Builder
-	err := program(t, `echo "building $*"; exit 6`).Build(t.Context(), "src", "out.eif", &log)
+	err := program(t, `echo "building $*"; exit 6`).Build(t.Context(), "src", rebuild.Files{EIF: "out.eif"}, &log)
 	if err == nil || log.String() != "building build -C src -unpublished -o out.eif\n" {
 		t.Errorf("got %v, log %q", err, &log)
 	}
@@ -100,7 +120,7 @@ func TestAFailedBuildIsAnError(t *testing.T) {
 func TestACancelledBuildEnds(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := program(t, "sleep 60").Build(ctx, "src", "out.eif", &strings.Builder{}); err == nil {
+	if err := program(t, "sleep 60").Build(ctx, "src", rebuild.Files{EIF: "out.eif"}, &strings.Builder{}); err == nil {
 		t.Error("it went on")
 	}
 }

@@ -110,7 +110,8 @@ type Head struct {
 type Statement struct {
 	Challenge string `json:"challenge"`
 	Head      string `json:"head"`
-	Signature string `json:"signature"` // Ed25519, 128 hexadecimal digits
+	Complete  bool   `json:"complete,omitempty"` // and nothing that was ever signed is missing from it
+	Signature string `json:"signature"`          // Ed25519, 128 hexadecimal digits
 }
 
 // Watermark is the highest that one key has signed, or must not go below.

@@ -66,13 +66,13 @@ func run(ctx context.Context, args []string, stderr io.Writer) error {
 	return os.WriteFile(*out, html, 0o644)
 }
 
-// assemble makes the page.
-func assemble(ctx context.Context, measurements string) ([]byte, error) {
+// assemble makes the page. Flags are further ones for the compiler.
+func assemble(ctx context.Context, measurements string, flags ...string) ([]byte, error) {
 	published, err := readPublished(measurements)
 	if err != nil {
 		return nil, err
 	}
-	program, err := compile(ctx)
+	program, err := compile(ctx, flags)
 	if err != nil {
 		return nil, err
 	}
@@ -122,14 +122,15 @@ func policy(style string, scripts ...string) string {
 }
 
 // compile builds the verifier, and compresses it.
-func compile(ctx context.Context) ([]byte, error) {
+func compile(ctx context.Context, flags []string) ([]byte, error) {
 	temp, err := os.MkdirTemp("", "holdfast-wasm-")
 	if err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(temp)
 	out := filepath.Join(temp, "verify.wasm")
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", out, "holdfast/verify/wasm")
+	args := append([]string{"build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w"}, flags...)
+	cmd := exec.CommandContext(ctx, "go", append(args, "-o", out, "holdfast/verify/wasm")...)
 	cmd.Env = append(os.Environ(), "GOOS=js", "GOARCH=wasm", "CGO_ENABLED=0", "GOFLAGS=", "GOWASM=")
 	if log, err := cmd.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("compiling the verifier: %w\n%s", err, log)
