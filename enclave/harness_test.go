@@ -30,9 +30,7 @@ import (
 	"holdfast/verify/attestation/judgement"
 	"holdfast/verify/binding"
 	"holdfast/verify/channel"
-	"holdfast/verify/envelope"
 	"holdfast/verify/live"
-	"holdfast/verify/pcrs"
 	"holdfast/verify/release"
 )
 
@@ -133,6 +131,7 @@ func (e *running) verifiedWith(t *testing.T, configuration [48]byte) (*channel.C
 	if err != nil {
 		t.Fatal(err)
 	}
+	evidence.Configuration = configuration
 	root := e.module.Root().Raw
 	trust, err := chain.NewTrust(
 		pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: root}), fmt.Sprintf("%x", sha256.Sum256(root)))
@@ -140,7 +139,7 @@ func (e *running) verifiedWith(t *testing.T, configuration [48]byte) (*channel.C
 		t.Fatal(err)
 	}
 	result := evidence.Verify(attestation.Options{Trust: trust, Policy: judgement.Policy{
-		Measurements: published, MaxAge: judgement.DefaultMaxAge, Skew: judgement.DefaultSkew, Configuration: configuration,
+		Measurements: published, MaxAge: judgement.DefaultMaxAge, Skew: judgement.DefaultSkew,
 	}})
 	if result.Verdict != attestation.Good {
 		t.Fatalf("got verdict %v: %+v", result.Verdict, result.Report)

@@ -157,7 +157,7 @@ func TestInStrictFreshnessARestartWaitsForTheFloorToPass(t *testing.T) {
 	if status, body := e.vote(t, floor.Epoch, floor.Epoch+500, 1); status != 412 || !strings.Contains(body, "beyond") {
 		t.Errorf("of the far future: got %d %s, want 412", status, body)
 	}
-	if status, body := e.vote(t, floor.Epoch-101, floor.Epoch-100, 1); status != 412 || !strings.Contains(body, "before this start") {
+	if status, body := e.vote(t, floor.Epoch-101, floor.Epoch-100, 1); status != 412 || !strings.Contains(body, "before a start") {
 		t.Errorf("below the floor: got %d %s, want 412", status, body)
 	}
 	deadline := time.Now().Add(time.Minute)

@@ -139,7 +139,7 @@ func unlock(t *testing.T, url string, policy attestation.Options, bundle *bundle
 	if err != nil {
 		t.Fatal(err)
 	}
-	policy.Policy.Configuration = bundle.Envelope.ConfigurationDigest()
+	seen.Configuration = bundle.Envelope.ConfigurationDigest()
 	result := seen.Verify(policy)
 	if result.Verdict != attestation.UnsafeEmulated {
 		t.Fatalf("verdict %v, blocked by %v", result.Verdict, result.Blocking())

@@ -137,9 +137,9 @@ func (c *Client) check() error {
 }
 
 // Any returns the name of the client that takes whoever is no other, and whether
-// there is one.
+// there is one that may use a key.
 func (l *List) Any() (string, bool) {
-	if l == nil || l.any == nil {
+	if l == nil || l.any == nil || !l.any.Policy.AnyKey && len(l.any.Policy.Keys) == 0 {
 		return "", false
 	}
 	return l.any.Policy.Name, true
