@@ -35,6 +35,7 @@ var allowed = []struct {
 var forbidden = []struct{ path, reason string }{
 	{"holdfast/enclave/nsm/nsmtest", "a module that vouches for anything"},
 	{"holdfast/enclave/slashing/slashingtest", "for tests"},
+	{"holdfast/enclave/slashing/model", "for tests"},
 	{"holdfast/enclave/init", "a program"},
 	{"os/exec", "nothing in the enclave starts a program but init, by ForkExec"},
 	{"plugin", "code that was not measured"},
