@@ -23,20 +23,20 @@ import (
 )
 
 // A system is what explore explores: states S, which are small values.
-type system[S comparable] interface {
-	// initial returns where it begins.
-	initial() S
+type system[S comparable] struct {
+	// initial is where it begins.
+	initial S
 
 	// steps calls next for every step that is possible in a state: what happens, the
 	// state after it, and the duty of key 0 that was signed, or none. What describes
 	// the step is asked for only when a trace is printed.
-	steps(s S, next func(what func() string, after S, signed int))
+	steps func(s S, next func(what func() string, after S, signed int))
 
 	// watched returns the earlier signature that s remembers, or none.
-	watched(s S) int
+	watched func(s S) int
 
 	// slashable tells whether two signatures are.
-	slashable(a, b int) bool
+	slashable func(a, b int) bool
 }
 
 // none is no duty.
@@ -73,9 +73,8 @@ type origin struct {
 // of any two that a run makes, some path remembers the first when the second is made.
 func explore[S comparable](sys system[S], limit int) Result {
 	var r Result
-	start := sys.initial()
-	states, origins := []S{start}, []origin{{-1, 0}}
-	index := map[S]int32{start: 0}
+	states, origins := []S{sys.initial}, []origin{{-1, 0}}
+	index := map[S]int32{sys.initial: 0}
 	for at := int32(0); int(at) < len(states); at++ {
 		step, found := int32(0), false
 		sys.steps(states[at], func(what func() string, after S, signed int) {

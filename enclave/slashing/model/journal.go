@@ -64,7 +64,7 @@ type journalState struct {
 	watched int8        // a signature of key 0, or none
 }
 
-// Journal is a system: an enclave on a journal that its host keeps.
+// Journal is a model: an enclave on a journal that its host keeps.
 //
 // In slashing.Strict the host is given more than it has: at a start it may show any
 // state of any key and any floor standing, as if it could drop, reorder, replay and
@@ -135,13 +135,14 @@ func (j *Journal) permitsAbove(floor slashing.Floor, d slashing.Duty) bool {
 }
 
 // Explore visits every state, or stops after limit of them.
-func (j *Journal) Explore(limit int) Result { return explore(j, limit) }
-
-func (j *Journal) initial() journalState { return journalState{current: true, watched: none} }
-
-func (j *Journal) watched(s journalState) int { return int(s.watched) }
-
-func (j *Journal) slashable(a, b int) bool { return j.rules[0].slashable(a, b) }
+func (j *Journal) Explore(limit int) Result {
+	return explore(system[journalState]{
+		initial:   journalState{current: true, watched: none},
+		steps:     j.steps,
+		watched:   func(s journalState) int { return int(s.watched) },
+		slashable: j.rules[0].slashable,
+	}, limit)
+}
 
 func (j *Journal) steps(s journalState, next func(func() string, journalState, int)) {
 	if s.now+1 < moments {

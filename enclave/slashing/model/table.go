@@ -25,7 +25,7 @@ type tableState struct {
 	watched int8                // a signature of key 0, or none
 }
 
-// Table is a system: copies of an enclave on a table that the host can neither write
+// Table is a model: copies of an enclave on a table that the host can neither write
 // nor roll back, over connections that it can cut.
 //
 // An enclave checks a duty against what it read last, however old, and writes on the
@@ -48,13 +48,14 @@ func NewTable(o TableOptions) *Table {
 }
 
 // Explore visits every state, or stops after limit of them.
-func (t *Table) Explore(limit int) Result { return explore(t, limit) }
-
-func (t *Table) initial() tableState { return tableState{watched: none} }
-
-func (t *Table) watched(s tableState) int { return int(s.watched) }
-
-func (t *Table) slashable(a, b int) bool { return t.rules[0].slashable(a, b) }
+func (t *Table) Explore(limit int) Result {
+	return explore(system[tableState]{
+		initial:   tableState{watched: none},
+		steps:     t.steps,
+		watched:   func(s tableState) int { return int(s.watched) },
+		slashable: t.rules[0].slashable,
+	}, limit)
+}
 
 func (t *Table) steps(s tableState, next func(func() string, tableState, int)) {
 	for copied := range copies {
