@@ -106,3 +106,25 @@ func BenchmarkTogether64(b *testing.B) {
 	b.ReportMetric(float64(syncs(first, server.Stats()))/float64(b.N), "syncs")
 	b.ReportMetric(float64(most), "max-syncs")
 }
+
+// BenchmarkOpen10000 reads back a journal of 10,000 keys that is as long as it gets:
+// a snapshot of all and what follows until the next.
+func BenchmarkOpen10000(b *testing.B) {
+	c := config(serve(b, b.TempDir()).socket)
+	s := open(b, c)
+	history := slashing.Interchange{GenesisValidatorsRoot: chain, States: make(map[slashing.PublicKey]slashing.State)}
+	for n := range 10_000 {
+		history.States[keyOf(n)] = slashing.State{Block: slashing.BlockMark{Signed: true, Root: slashing.SignedRoot{Known: true}}}
+	}
+	if err := s.Import(b.Context(), history); err != nil {
+		b.Fatal(err)
+	}
+	for target := uint64(1); target <= 400; target++ {
+		round(b, s, nil, 64, target)
+	}
+	s.Close()
+	b.ReportAllocs()
+	for b.Loop() {
+		open(b, c).Close()
+	}
+}

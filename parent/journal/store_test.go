@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"time"
 
 	"holdfast/enclave/secret"
 	"holdfast/enclave/slashing"
@@ -123,4 +124,42 @@ func TestSixtyFourConcurrentDutiesCostAtMostFourSyncs(t *testing.T) {
 // syncs counts those of files and of the folder between two moments.
 func syncs(before, after journal.Stats) uint64 {
 	return after.Syncs + after.FolderSyncs - before.Syncs - before.FolderSyncs
+}
+
+func TestOfTwoEnclavesOnOneJournalOneGoesOn(t *testing.T) {
+	for range 10 {
+		server := serve(t, t.TempDir())
+		c := config(server.socket)
+		c.Timeout = 500 * time.Millisecond
+		round(t, open(t, c), nil, 1, 1)
+		enclaves := []*store.Store{open(t, c), open(t, c)}
+		var mu sync.Mutex
+		allowed := make(map[uint64]int) // by target
+		var group sync.WaitGroup
+		for which, enclave := range enclaves {
+			group.Go(func() {
+				for target := uint64(2); target < 30; target++ {
+					duty := slashing.Attestation{Source: target - 1, Target: target, SigningRoot: slashing.Root{byte(which)}}
+					d := enclave.Record(t.Context(), chain, keyOf(0), duty)
+					if enclave.Probe(t.Context()) != nil && d.Answer != slashing.Allowed {
+						return // it has stopped
+					}
+					mu.Lock()
+					if d.Answer == slashing.Allowed {
+						allowed[target]++
+					}
+					mu.Unlock()
+				}
+			})
+		}
+		group.Wait()
+		for target, n := range allowed {
+			if n > 1 {
+				t.Errorf("target %d was allowed %d times", target, n)
+			}
+		}
+		if len(allowed) == 0 {
+			t.Error("neither went on")
+		}
+	}
 }
