@@ -44,6 +44,7 @@ var allowed = []struct {
 var forbidden = []struct{ path, reason string }{
 	{"holdfast/enclave/nsm/nsmtest", "a module that vouches for anything"},
 	{"holdfast/enclave/slashing/slashingtest", "for tests"},
+	{"holdfast/enclave/slashing/model", "for tests"},
 	{"holdfast/enclave/init", "a program"},
 	{"holdfast/enclave/bundle/bundletest", "for tests"},
 	{"holdfast/internal/kmstest", "a KMS that anybody can run"},
