@@ -27,11 +27,15 @@ func (e credentialsError) Is(target error) bool { return target == ErrCredential
 // What temporary credentials are made of (AWS STS API reference, Credentials).
 // STS gives session tokens no maximum; they have some 1,000 bytes. They go into
 // headers, so a character that a header cannot hold is refused.
-var (
-	accessKeyID     = regexp.MustCompile(`^[A-Z0-9]{16,128}$`)
-	secretAccessKey = regexp.MustCompile(`^[A-Za-z0-9+/=]{16,128}$`)
-	sessionToken    = regexp.MustCompile(`^[A-Za-z0-9+/=_.~-]+$`)
-)
+var credentialParts = [...]struct {
+	name             string
+	form             *regexp.Regexp
+	minimum, maximum int // bytes
+}{
+	{"access key id", regexp.MustCompile(`^[A-Z0-9]*$`), 16, 128},
+	{"secret access key", regexp.MustCompile(`^[A-Za-z0-9+/=]*$`), 16, 128},
+	{"session token", regexp.MustCompile(`^[A-Za-z0-9+/=_.~-]*$`), 16, 8192},
+}
 
 // maxLifetime is the longest that STS gives to any session.
 const maxLifetime = 36 * time.Hour
@@ -63,16 +67,13 @@ func NewCredentials(clock func() time.Time) *Credentials { return &Credentials{c
 // or whose expiration has passed or is more than 36 hours away, are refused and
 // leave the old ones in place. No error quotes them.
 func (c *Credentials) Set(id, key, token string, expiration time.Time) error {
-	for _, part := range []struct {
-		name, value, want string
-		form              *regexp.Regexp
-	}{
-		{"access key id", id, "16 to 128 capital letters and digits", accessKeyID},
-		{"secret access key", key, "16 to 128 characters of base64", secretAccessKey},
-		{"session token", token, "16 to 8192 characters of base64", sessionToken},
-	} {
-		if !part.form.MatchString(part.value) {
-			return fmt.Errorf("credentials: %s: got %d bytes, want %s", part.name, len(part.value), part.want)
+	for i, value := range []string{id, key, token} {
+		part := credentialParts[i]
+		if len(value) < part.minimum || len(value) > part.maximum {
+			return fmt.Errorf("credentials: %s: got %d bytes, want %d to %d", part.name, len(value), part.minimum, part.maximum)
+		}
+		if !part.form.MatchString(value) {
+			return fmt.Errorf("credentials: %s: got a character that none has", part.name)
 		}
 	}
 	now := c.clock()

@@ -28,13 +28,15 @@ type Server struct {
 	Address string
 
 	server *http.Server
-	done   chan error
+	done   chan struct{} // closed when served is set
+	served error
 }
 
 // Serve listens on a TCP address, "127.0.0.1:0" for any free port, and proves
 // each of the names, which may be IP addresses.
 func (k *KMS) Serve(address string, names ...string) (*Server, error) {
-	roots, leaf, err := certify(k.options.Now(), names)
+	// The certificates are for TLS, which lives by the system's clock.
+	roots, leaf, err := certify(time.Now(), names)
 	if err != nil {
 		return nil, fmt.Errorf("kmstest: %w", err)
 	}
@@ -43,7 +45,7 @@ func (k *KMS) Serve(address string, names ...string) (*Server, error) {
 		return nil, fmt.Errorf("kmstest: %w", err)
 	}
 	s := &Server{
-		Roots: roots, Address: listener.Addr().String(), done: make(chan error, 1),
+		Roots: roots, Address: listener.Addr().String(), done: make(chan struct{}),
 		server: &http.Server{
 			Handler:           k,
 			ReadHeaderTimeout: 10 * time.Second,
@@ -51,7 +53,10 @@ func (k *KMS) Serve(address string, names ...string) (*Server, error) {
 			ErrorLog:          log.New(io.Discard, "", 0), // handshakes that tests break off
 		},
 	}
-	go func() { s.done <- s.server.ServeTLS(listener, "", "") }()
+	go func() {
+		defer close(s.done)
+		s.served = s.server.ServeTLS(listener, "", "")
+	}()
 	return s, nil
 }
 
@@ -64,8 +69,9 @@ func (s *Server) Dial(ctx context.Context) (net.Conn, error) {
 // Close ends the server and every connection.
 func (s *Server) Close() error {
 	err := s.server.Close()
-	if served := <-s.done; !errors.Is(served, http.ErrServerClosed) {
-		err = errors.Join(err, served)
+	<-s.done
+	if !errors.Is(s.served, http.ErrServerClosed) {
+		err = errors.Join(err, s.served)
 	}
 	return err
 }
