@@ -7,6 +7,7 @@ import (
 	"crypto/sha512"
 	"encoding/base64"
 	"encoding/hex"
+	"encoding/json"
 	"encoding/pem"
 	"fmt"
 	"maps"
@@ -73,7 +74,8 @@ func standIn() {
 // opens (and protected.txt, with a passphrase), newer.hf of the same configuration, other.hf of another, and kms.hf, which
 // KMS alone opens. It starts an enclave with "enclave KIND [BUNDLE]", which sets $URL
 // and writes PCRS.md, root.pem and $ROOT_SHA256 for it; the bundle is bundle.hf unless
-// named, and "none" is none; "give" gives it a newer one. "released" checks whose data key it was given, "await"
+// named, and "none" is none; "give" gives it a newer one, and "generate FILE"
+// has it make keys. "released" checks whose data key it was given, "await"
 // waits for one,
 // "restart" gives the enclave new keys, and "revive" its old ones back.
 func TestScripts(t *testing.T) {
@@ -86,6 +88,7 @@ func TestScripts(t *testing.T) {
 			"await":    awaitReleased,
 			"publish":  publishContent,
 			"enclave":  startEnclave,
+			"generate": generateKeys,
 			"give":     giveNewer,
 			"released": checkReleased,
 			"restart":  restartEnclave,
@@ -113,6 +116,7 @@ func setUp(env *testscript.Env) error {
 	}
 	env.Values[enclaveKey{}] = new(*enclavetest.Enclave)
 	env.Values[reviveKey{}] = new(func())
+	env.Values[deviceKey{}] = new(*nsm.Device)
 	raw, err := os.ReadFile(filepath.Join(vectors, "marlin1.bin"))
 	if err != nil {
 		return err
@@ -186,6 +190,9 @@ func protect(name, identity, passphrase string) error {
 	return w.Close()
 }
 
+// deviceKey finds the security module of a script's enclave.
+type deviceKey struct{}
+
 // enclaveKey finds a script's enclave among its values.
 type enclaveKey struct{}
 
@@ -242,6 +249,7 @@ func startEnclave(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	ts.Defer(e.Close)
 	*ts.Value(enclaveKey{}).(**enclavetest.Enclave) = e
+	*ts.Value(deviceKey{}).(**nsm.Device) = device
 	ts.Setenv("URL", e.URL)
 	sum := sha256.Sum256(module.Root().Raw)
 	ts.Setenv("ROOT_SHA256", hex.EncodeToString(sum[:]))
@@ -337,6 +345,21 @@ func restartEnclave(ts *testscript.TestScript, _ bool, _ []string) {
 	revive, err := (*ts.Value(enclaveKey{}).(**enclavetest.Enclave)).Restart()
 	ts.Check(err)
 	*ts.Value(reviveKey{}).(*func()) = revive
+}
+
+// generateKeys writes what an enclave answers after it made the key of kms.hf inside.
+func generateKeys(ts *testscript.TestScript, _ bool, args []string) {
+	e, err := envelope.Parse([]byte(ts.ReadFile("kms.hf")))
+	ts.Check(err)
+	bound := binding.Generation{Bundle: e.Digest(), Configuration: e.ConfigurationDigest(), KMSKey: e.KMS.Key, PublicKeys: e.PublicKeys}
+	digest := bound.Digest()
+	document, err := (*ts.Value(deviceKey{}).(**nsm.Device)).Attest(context.Background(), nsm.Request{UserData: digest[:]})
+	ts.Check(err)
+	data, err := json.Marshal(map[string]any{
+		"bundle": e.Bytes(), "pubkeys": []string{envelopetest.PublicKey}, "document": document, "bound": bound.Encode(),
+	})
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), data, 0o644))
 }
 
 // giveNewer gives the enclave another bundle of the same configuration.

@@ -3,6 +3,7 @@ package serve
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"mime"
 	"net/http"
@@ -27,6 +28,10 @@ type releaseHandler struct {
 const (
 	releasePath = "/release"
 	releaseType = "application/octet-stream" // its media type
+
+	// maxReleaseSize bounds a sealed data key: HPKE's encapsulated key takes 1120
+	// bytes, the message and its tag 116 (verify/envelope).
+	maxReleaseSize = 4 << 10
 )
 
 type releaseAnswer struct {
@@ -38,12 +43,17 @@ func (h *releaseHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		writeError(w, http.StatusUnsupportedMediaType, "want content type "+releaseType)
 		return
 	}
-	// A bundle is opened, and its store read.
+	sealed := bodyOf(r)
+	if len(sealed) > maxReleaseSize {
+		writeError(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("got %d bytes, want at most %d", len(sealed), maxReleaseSize))
+		return
+	}
+	// Ten thousand keys take their time to load, and their store to be read.
 	if err := http.NewResponseController(w).SetWriteDeadline(time.Now().Add(keysTimeout)); err != nil {
 		writeError(w, http.StatusInternalServerError, "internal error")
 		return
 	}
-	publicKeys, err := h.releaser.Release(r.Context(), bodyOf(r))
+	publicKeys, err := h.releaser.Release(r.Context(), sealed)
 	switch {
 	case errors.Is(err, unseal.ErrUnwanted):
 		writeError(w, http.StatusConflict, err.Error())

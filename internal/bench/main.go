@@ -18,15 +18,24 @@ type comparison struct {
 	figure      string // name of the ratio
 	pkg         string
 	ours, limit string // benchmark names
+	peak        string // name of the figure for the peak of memory that ours reports, if it does
 }
+
+// peakUnit is the unit in which a benchmark reports by how much the heap grew at most.
+const peakUnit = "peak-MB"
+
+// A measurement is what a comparison came to: nanoseconds, and megabytes.
+type measurement struct{ ours, limit, peak float64 }
 
 func comparisons() []comparison {
 	return []comparison{
-		{"eif-measure", "./image/eif", "BenchmarkMeasure", "BenchmarkSHA384"},
-		{"sign-over-handler", "./enclave/ethereum", "BenchmarkSignOverHandler", "BenchmarkSignBare"},
-		{"sign-over-https", "./enclave/ethereum", "BenchmarkSignOverHTTPS", "BenchmarkSignBare"},
-		{"load-10000-keys", "./enclave/ethereum", "BenchmarkLoad10000", "BenchmarkDerive10000"},
-		{"verify-document", "./verify/attestation", "BenchmarkVerifyDocument", "BenchmarkFiveP384"},
+		{"eif-measure", "./image/eif", "BenchmarkMeasure", "BenchmarkSHA384", ""},
+		{"sign-over-handler", "./enclave/ethereum", "BenchmarkSignOverHandler", "BenchmarkSignBare", ""},
+		{"sign-over-https", "./enclave/ethereum", "BenchmarkSignOverHTTPS", "BenchmarkSignBare", ""},
+		{"load-10000-keys", "./enclave/ethereum", "BenchmarkLoad10000", "BenchmarkDerive10000", ""},
+		{"seal-10000-keys", "./enclave/bundle", "BenchmarkSeal", "BenchmarkDerive", "seal-10000-keys-memory"},
+		{"open-10000-keys", "./enclave/bundle", "BenchmarkOpen", "BenchmarkDerive", "open-10000-keys-memory"},
+		{"verify-document", "./verify/attestation", "BenchmarkVerifyDocument", "BenchmarkFiveP384", ""},
 	}
 }
 
@@ -53,12 +62,15 @@ func run(ctx context.Context, stdout, stderr io.Writer) error {
 	}
 	fmt.Fprintf(stdout, "%-20s %14s %14s %7s\n", "", "ours", "limit", "ratio")
 	for _, c := range comparisons() {
-		ours, limit, err := c.measure(ctx, stderr)
+		m, err := c.measure(ctx, stderr)
 		if err != nil {
 			return fmt.Errorf("%s: %w", c.figure, err)
 		}
-		fmt.Fprintf(stdout, "%-20s %11.0f ns %11.0f ns %7.2f\n", c.figure, ours, limit, ours/limit)
-		figures = append(figures, fmt.Sprintf("figure %s %.2f ratio", c.figure, ours/limit))
+		fmt.Fprintf(stdout, "%-20s %11.0f ns %11.0f ns %7.2f\n", c.figure, m.ours, m.limit, m.ours/m.limit)
+		figures = append(figures, fmt.Sprintf("figure %s %.2f ratio", c.figure, m.ours/m.limit))
+		if c.peak != "" {
+			figures = append(figures, fmt.Sprintf("figure %s %.1f MB", c.peak, m.peak))
+		}
 	}
 	for _, section := range sections() {
 		more, err := section(ctx, stdout, stderr)
@@ -90,15 +102,20 @@ func sizes(image string) ([]string, error) {
 	}, nil
 }
 
-// measure runs the two benchmarks in turn and returns their median times in nanoseconds.
-func (c comparison) measure(ctx context.Context, stderr io.Writer) (ours, limit float64, err error) {
+// measure runs the two benchmarks in turn and returns their medians.
+func (c comparison) measure(ctx context.Context, stderr io.Writer) (m measurement, err error) {
 	all, err := metrics(ctx, stderr, c.pkg, c.ours+"|"+c.limit)
 	if err != nil {
-		return 0, 0, err
+		return m, err
 	}
-	if ours, err = pick(all, c.ours, "ns/op"); err != nil {
-		return 0, 0, err
+	if m.ours, err = pick(all, c.ours, "ns/op"); err != nil {
+		return m, err
 	}
-	limit, err = pick(all, c.limit, "ns/op")
-	return ours, limit, err
+	if c.peak != "" {
+		if m.peak, err = pick(all, c.ours, peakUnit); err != nil {
+			return m, err
+		}
+	}
+	m.limit, err = pick(all, c.limit, "ns/op")
+	return m, err
 }

@@ -451,12 +451,38 @@ var transgressions = []struct {
 		options: func(o *attestation.Options) { o.Policy.Configuration[0] = 1 },
 	}},
 	{report.E9, "other user_data", scene{request: func(r *nsm.Request) { r.UserData[0] ^= 1 }}},
+	{report.E9, "a generation that is not bound", with(func(o *attestation.Options) { o.Policy.Generation = generated.Encode() })},
+	{report.E9, "a malformed generation", scene{
+		request: func(r *nsm.Request) { digest := generated.Digest(); r.UserData = digest[:] },
+		options: func(o *attestation.Options) { o.Policy.Generation = append(generated.Encode(), 0) },
+	}},
 	{report.E9, "no user_data", scene{request: func(r *nsm.Request) { r.UserData = nil }}},
 	{report.E9, "another TLS key", with(func(o *attestation.Options) { o.Policy.TLSKey = []byte("a relay's key") })},
 	{report.E9, "another binding", with(func(o *attestation.Options) {
 		o.Policy.Binding = binding.Binding{TLSKey: []byte("x"), HPKEKey: long(binding.HPKEKeySize)}.Encode()
 	})},
 	{report.E9, "a malformed binding", with(func(o *attestation.Options) { o.Policy.Binding = append(o.Policy.Binding, 0) })},
+}
+
+// generated is what an enclave that made one key may bind.
+var generated = binding.Generation{Bundle: [48]byte{1}, KMSKey: "arn", PublicKeys: [][48]byte{{0x80}}}
+
+// A document of a generation answers no nonce and binds no channel.
+func TestADocumentOfAGenerationPasses(t *testing.T) {
+	for name, s := range map[string]scene{
+		"before a bundle": {},
+		"with a bundle":   {lock16: long(48)},
+	} {
+		s.request = func(r *nsm.Request) { digest := generated.Digest(); r.UserData, r.Nonce = digest[:], nil }
+		s.options = func(o *attestation.Options) {
+			o.Policy.Generation, o.Policy.Nonce, o.Policy.Binding, o.Policy.TLSKey = generated.Encode(), nil, nil, nil
+		}
+		result := s.play(t)
+		onlySkipped(t, result.Report)
+		if result.Verdict != attestation.Good || result.Judgement.Generation == nil || result.Judgement.Generation.Digest() != generated.Digest() {
+			t.Errorf("%s: got verdict %v, %+v", name, result.Verdict, result.Judgement)
+		}
+	}
 }
 
 func TestAGoodDocumentPassesEveryRule(t *testing.T) {
