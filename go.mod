@@ -9,7 +9,7 @@ tool honnef.co/go/tools/cmd/staticcheck
 
 require (
 	github.com/ProtonMail/go-crypto v1.3.0 // signatures of Debian's package indices (image lock update)
-	github.com/fxamacker/cbor/v2 v2.9.0 // what hf/nsm speaks; documents of the fake NSM; a second CBOR encoder in tests
+	github.com/fxamacker/cbor/v2 v2.9.0 // what hf/nsm speaks; the clock reads documents with it; documents of the fake NSM; a second CBOR encoder in tests
 	github.com/hf/nitrite v0.0.0-20241225144000-c2d5d3c4f303 // second opinion on every accepted document
 	github.com/hf/nsm v0.0.0-20220930140112-cd181bd646b9 // the security module's requests and answers
 	github.com/mdlayher/vsock v1.3.0 // net.Conn and net.Listener over vsock

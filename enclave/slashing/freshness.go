@@ -124,26 +124,23 @@ func (s Schedule) CheckFloor(floor Floor, duty Duty) Decision {
 	switch d := duty.(type) {
 	case Block:
 		if d.Slot <= floor.Slot {
-			return deny(BlockAtFloor, "block slot %d is not above %d: what was signed before this start is not known, so blocks go on at slot %d, at %s, or sooner with %s",
-				d.Slot, floor.Slot, floor.Slot+1, s.SlotStart(floor.Slot+1).UTC().Format(time.RFC3339), vouching)
+			return deny(BlockAtFloor, "block slot %d is not above %d, and what was signed up to there before a start is not known; blocks go on at slot %d, at %s",
+				d.Slot, floor.Slot, floor.Slot+1, s.SlotStart(floor.Slot+1).UTC().Format(time.RFC3339))
 		}
 	case Attestation:
 		if d.Target <= floor.Epoch {
-			return deny(TargetAtFloor, "attestation target %d is not above %d: what was signed before this start is not known, so attestations go on with epoch %d, at %s, or sooner with %s",
-				d.Target, floor.Epoch, floor.Epoch+1, s.EpochStart(floor.Epoch+1).UTC().Format(time.RFC3339), vouching)
+			return deny(TargetAtFloor, "attestation target %d is not above %d, and what was signed up to there before a start is not known; attestations go on with epoch %d, at %s",
+				d.Target, floor.Epoch, floor.Epoch+1, s.EpochStart(floor.Epoch+1).UTC().Format(time.RFC3339))
 		}
 		if d.Source < floor.source() {
-			return deny(SourceBelowFloor, "attestation source %d is below %d: an attestation signed before this start may lie between its source and target, so attestations go on when the chain has justified epoch %d; if it waits for these very validators, that takes %s",
-				d.Source, floor.source(), floor.source(), vouching)
+			return deny(SourceBelowFloor, "attestation source %d is below %d, and what was signed up to there before a start is not known: it may lie between this source and target; attestations go on when the chain has justified epoch %d, which never comes if it waits for these very validators",
+				d.Source, floor.source(), floor.source())
 		}
 	default:
 		return Fail(fmt.Errorf("no duty that a floor knows: %T", duty))
 	}
 	return allow()
 }
-
-// vouching is what an operator can do about a floor.
-const vouching = "an operator's statement that the journal is current (parent slashing vouch)"
 
 // source returns the lowest source that the floor permits.
 func (f Floor) source() uint64 { return max(f.Epoch, 1) - 1 }

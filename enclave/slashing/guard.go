@@ -4,7 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync/atomic"
+	"slices"
+	"sync"
 )
 
 // GuardOptions describe a Guard. Store, Schedule and Clock are needed.
@@ -13,7 +14,7 @@ type GuardOptions struct {
 	Schedule Schedule
 	Clock    Clock
 
-	// Floor bounds what is signed after a start; nil if the store is known to be
+	// Floor bounds what is signed after this start; nil if the store is known to be
 	// current. Schedule.Floor computes it.
 	Floor *Floor
 
@@ -22,17 +23,26 @@ type GuardOptions struct {
 }
 
 // Guard is a store with what time forbids. It denies a duty at or above the high
-// watermark, one that lies beyond now, and one that the floor forbids; what is left
-// it gives to the store. The zero value answers Failed.
+// watermark, one that lies beyond now, and one that a floor forbids: that of this
+// start, or one that stands in the store (see Floors). What is left it gives to the
+// store. A duty that time denies leaves no mark, so it can be asked for again later.
 //
-// No time passes a denied duty on to the store, so a duty that was asked for too
-// soon can be asked for again.
+// Nothing else may use the store beside its guard. The zero value answers Failed.
 type Guard struct {
 	store    Archive
 	schedule Schedule
 	clock    Clock
 	high     *HighWatermark
-	floor    atomic.Pointer[Floor]
+
+	mu        sync.Mutex // guards what follows; held while floors are read and written
+	floor     *Floor     // of this start; nil if it has none
+	lifted    bool       // a statement about this start holds
+	complete  bool       // and says so of all that was ever signed
+	opened    bool       // network and floors were read
+	network   Root       // of the store
+	floors    Floors     // as the store had them at this start
+	attempted bool       // the store may have this start's floor
+	settled   bool       // the store has all that the next duty rests on
 }
 
 var (
@@ -48,27 +58,30 @@ func NewGuard(o GuardOptions) (*Guard, error) {
 	if err := o.Schedule.Check(); err != nil {
 		return nil, fmt.Errorf("slashing guard: %w", err)
 	}
-	g := &Guard{store: o.Store, schedule: o.Schedule, clock: o.Clock, high: o.HighWatermark}
-	if o.Floor != nil {
-		floor := *o.Floor
-		g.floor.Store(&floor)
-	}
-	return g, nil
+	return &Guard{store: o.Store, schedule: o.Schedule, clock: o.Clock, high: o.HighWatermark, floor: copied(o.Floor)}, nil
 }
 
 // Record implements Store.
 func (g *Guard) Record(ctx context.Context, genesisValidatorsRoot Root, key PublicKey, duty Duty) Decision {
-	if d := g.check(duty); d.Answer != Allowed {
+	if g.store == nil {
+		return Fail(errNotOpened)
+	}
+	if slices.Contains(floorKeys(), key) {
+		return Fail(errNoValidator)
+	}
+	if d := g.checkTime(duty); d.Answer != Allowed {
+		return d
+	}
+	if d := g.checkFloor(ctx, duty); d.Answer != Allowed {
 		return d
 	}
 	return g.store.Record(ctx, genesisValidatorsRoot, key, duty)
 }
 
-// check applies what does not depend on the key.
-func (g *Guard) check(duty Duty) Decision {
-	if g.store == nil {
-		return Fail(errNotOpened)
-	}
+var errNoValidator = errors.New("no validator has this public key")
+
+// checkTime applies the high watermark and the clock.
+func (g *Guard) checkTime(duty Duty) Decision {
 	if g.high != nil {
 		if d := g.high.Check(duty); d.Answer != Allowed {
 			return d
@@ -78,13 +91,79 @@ func (g *Guard) check(duty Duty) Decision {
 	if err != nil {
 		return Fail(fmt.Errorf("trusted time is not known: %w", err))
 	}
-	if d := g.schedule.CheckNow(now, duty); d.Answer != Allowed {
+	return g.schedule.CheckNow(now, duty)
+}
+
+// checkFloor applies the floors, and makes durable what a duty under them rests on.
+func (g *Guard) checkFloor(ctx context.Context, duty Duty) Decision {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if err := g.open(ctx); err != nil {
+		return Fail(err)
+	}
+	if d := g.checkFloors(duty); d.Answer != Allowed {
 		return d
 	}
-	if floor := g.floor.Load(); floor != nil {
-		return g.schedule.CheckFloor(*floor, duty)
+	if err := g.settle(ctx); err != nil {
+		return Fail(err)
 	}
 	return allow()
+}
+
+// What an operator can do about a floor.
+const (
+	vouching = "an operator's statement that the journal is current lifts this sooner (parent slashing vouch)"
+	standing = "an earlier start imposed this on the journal and nobody vouched for that start, so only an operator's statement that the journal is complete lifts it sooner"
+)
+
+// checkFloors applies this start's floor and the one that stands.
+func (g *Guard) checkFloors(duty Duty) Decision {
+	d := allow()
+	hint := vouching
+	if g.floor != nil && !g.lifted {
+		d = g.schedule.CheckFloor(*g.floor, duty)
+	}
+	if floor := g.floors.Standing(); d.Answer == Allowed && floor != nil && !g.complete {
+		d, hint = g.schedule.CheckFloor(*floor, duty), standing
+	}
+	if d.Answer == Denied {
+		d.Err = fmt.Errorf("%w; %s", d.Err, hint)
+	}
+	return d
+}
+
+// open reads the floors that the store has, once.
+func (g *Guard) open(ctx context.Context) error {
+	if g.opened {
+		return nil
+	}
+	history, err := g.store.Export(ctx, floorKeys())
+	if err != nil {
+		return fmt.Errorf("floors of earlier starts could not be read: %w", err)
+	}
+	g.network, g.floors, g.opened = history.GenesisValidatorsRoot, floorsOf(history.States), true
+	return nil
+}
+
+// settle has the store know this start's floor before a duty is recorded under it, and
+// that it was lifted once it was. Doing so twice is the same as once.
+func (g *Guard) settle(ctx context.Context) error {
+	if g.settled {
+		return nil
+	}
+	wanted := g.floors
+	if g.floor != nil && (!g.lifted || g.attempted) {
+		wanted = wanted.Impose(*g.floor)
+		if g.lifted {
+			wanted = wanted.Lift(g.floors.Standing())
+		}
+		g.attempted = true
+		if err := g.store.Import(ctx, Interchange{GenesisValidatorsRoot: g.network, States: wanted.states()}); err != nil {
+			return fmt.Errorf("the floor of this start could not be recorded: %w", err)
+		}
+	}
+	g.settled = true
+	return nil
 }
 
 // Import implements Archive. Neither time nor floor bound it: history only ever
@@ -92,6 +171,11 @@ func (g *Guard) check(duty Duty) Decision {
 func (g *Guard) Import(ctx context.Context, history Interchange) error {
 	if g.store == nil {
 		return errNotOpened
+	}
+	for _, key := range floorKeys() {
+		if _, ok := history.States[key]; ok {
+			return fmt.Errorf("interchange has key %#x: %w", key, errNoValidator)
+		}
 	}
 	return g.store.Import(ctx, history)
 }
@@ -101,7 +185,11 @@ func (g *Guard) Export(ctx context.Context, keys []PublicKey) (Interchange, erro
 	if g.store == nil {
 		return Interchange{}, errNotOpened
 	}
-	return g.store.Export(ctx, keys)
+	history, err := g.store.Export(ctx, keys)
+	for _, key := range floorKeys() {
+		delete(history.States, key)
+	}
+	return history, err
 }
 
 // Probe implements Prober: the clock must tell the time, and the store must work if
@@ -119,16 +207,38 @@ func (g *Guard) Probe(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// Floor returns a copy of the floor, or nil if there is none or it was lifted.
+// Floor returns a copy of this start's floor, or nil if there is none or it was
+// lifted. What stands in the store is not part of it.
 func (g *Guard) Floor() *Floor {
-	floor := g.floor.Load()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.lifted {
+		return nil
+	}
+	return copied(g.floor)
+}
+
+// Lift removes this start's floor. The caller has verified a Statement that the
+// journal, as this enclave read it at its start, is current. Floors that earlier
+// starts imposed on the journal stand.
+func (g *Guard) Lift() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.lifted, g.settled = true, false
+}
+
+// LiftAll removes this start's floor, and for this start those that stand as well. The
+// caller has verified a Statement that the journal is complete.
+func (g *Guard) LiftAll() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.lifted, g.complete, g.settled = true, true, false
+}
+
+func copied(floor *Floor) *Floor {
 	if floor == nil {
 		return nil
 	}
-	copied := *floor
-	return &copied
+	f := *floor
+	return &f
 }
-
-// Lift removes the floor. The caller has verified a Statement that the journal, as
-// this enclave read it at its start, is current.
-func (g *Guard) Lift() { g.floor.Store(nil) }

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"holdfast/enclave/slashing"
+	"holdfast/enclave/slashing/slashingtest"
 )
 
 func mark(b byte) slashing.Root { return slashing.Root{31: b} }
@@ -72,15 +73,6 @@ func TestTheZeroDecisionIsARefusal(t *testing.T) {
 	}
 }
 
-// slashable is is_slashable_attestation_data of phase0/beacon-chain.md, in both
-// directions.
-func slashable(a, b slashing.Attestation) bool {
-	double := a != b && a.Target == b.Target
-	surround := a.Source < b.Source && b.Target < a.Target
-	reverse := b.Source < a.Source && a.Target < b.Target
-	return double || surround || reverse
-}
-
 // TestNoSequenceOfVotesIsSlashable tries every sequence of four votes out of all
 // sources and targets below 4 and two roots.
 func TestNoSequenceOfVotesIsSlashable(t *testing.T) {
@@ -98,7 +90,7 @@ func TestNoSequenceOfVotesIsSlashable(t *testing.T) {
 				continue
 			}
 			for _, before := range signed {
-				if slashable(before, next) {
+				if slashingtest.Slashable(before, next) {
 					t.Fatalf("after %v, %v was signed", signed, next)
 				}
 			}

@@ -17,6 +17,10 @@ type Statement struct {
 	Configuration [48]byte // digest of the bundle's configuration, as PCR16 shows it
 	Challenge     [32]byte // random, drawn at the enclave's start
 	Head          [32]byte // digest of the last record that the enclave read at its start
+
+	// Complete says more: the journal holds all that was ever signed with its keys,
+	// whichever journals earlier enclaves read. Guard.LiftAll tells what it is for.
+	Complete bool
 }
 
 // ErrStatement is the error of a statement whose signature does not hold.
@@ -24,11 +28,15 @@ var ErrStatement = errors.New("the operator's signature does not hold for this e
 
 // encode returns what is signed. Every part has a fixed size.
 func (s Statement) encode() []byte {
-	text := make([]byte, 0, len(statementDomain)+len(s.Configuration)+len(s.Challenge)+len(s.Head))
+	text := make([]byte, 0, len(statementDomain)+len(s.Configuration)+len(s.Challenge)+len(s.Head)+1)
 	text = append(text, statementDomain...)
 	text = append(text, s.Configuration[:]...)
 	text = append(text, s.Challenge[:]...)
-	return append(text, s.Head[:]...)
+	text = append(text, s.Head[:]...)
+	if s.Complete {
+		return append(text, 1)
+	}
+	return append(text, 0)
 }
 
 // Sign returns the operator's signature, Ed25519 of 64 bytes.

@@ -64,27 +64,67 @@ func benchmarkRecord(b *testing.B, keys int, signer *bls.SecretKey) {
 		duties += keys
 	}
 	b.StopTimer()
-	after := server.Stats()
-	b.ReportMetric(float64(after.Syncs+after.FolderSyncs-before.Syncs-before.FolderSyncs)*float64(keys)/float64(b.N), "syncs/round")
+	b.ReportMetric(float64(syncs(before, server.Stats()))*float64(keys)/float64(b.N), "syncs/round")
 }
 
 // round asks for one attestation of each key at once.
-func round(b *testing.B, s *store.Store, signer *bls.SecretKey, keys int, target uint64) {
+func round(t testing.TB, s *store.Store, signer *bls.SecretKey, keys int, target uint64) {
+	begin := make(chan struct{})
 	var group sync.WaitGroup
 	for n := range keys {
 		group.Go(func() {
-			d := s.Record(b.Context(), chain, keyOf(n), vote(target))
+			<-begin
+			d := s.Record(t.Context(), chain, keyOf(n), vote(target))
 			if d.Answer != slashing.Allowed {
-				b.Error(d.Err)
+				t.Error(d.Err)
 			}
 			if signer == nil {
 				return
 			}
 			if _, err := signer.Sign([32]byte{1}); err != nil {
-				b.Error(err)
+				t.Error(err)
 			}
 		})
 	}
+	close(begin)
 	group.Wait()
 }
 
+// BenchmarkTogether64 asks for attestations of 64 keys at once. It reports how many
+// syncs that costs, in the mean and at most.
+func BenchmarkTogether64(b *testing.B) {
+	server := serve(b, b.TempDir())
+	s := open(b, config(server.socket))
+	round(b, s, nil, 64, 1)
+	target, most, first := uint64(1), uint64(0), server.Stats()
+	for b.Loop() {
+		target++
+		before := server.Stats()
+		round(b, s, nil, 64, target)
+		most = max(most, syncs(before, server.Stats()))
+	}
+	b.ReportMetric(float64(syncs(first, server.Stats()))/float64(b.N), "syncs")
+	b.ReportMetric(float64(most), "max-syncs")
+}
+
+// BenchmarkOpen10000 reads back a journal of 10,000 keys that is as long as it gets:
+// a snapshot of all and what follows until the next.
+func BenchmarkOpen10000(b *testing.B) {
+	c := config(serve(b, b.TempDir()).socket)
+	s := open(b, c)
+	history := slashing.Interchange{GenesisValidatorsRoot: chain, States: make(map[slashing.PublicKey]slashing.State)}
+	for n := range 10_000 {
+		history.States[keyOf(n)] = slashing.State{Block: slashing.BlockMark{Signed: true, Root: slashing.SignedRoot{Known: true}}}
+	}
+	if err := s.Import(b.Context(), history); err != nil {
+		b.Fatal(err)
+	}
+	for target := uint64(1); target <= 400; target++ {
+		round(b, s, nil, 64, target)
+	}
+	s.Close()
+	b.ReportAllocs()
+	for b.Loop() {
+		open(b, c).Close()
+	}
+}

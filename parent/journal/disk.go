@@ -78,6 +78,20 @@ func (d directory) Sync() error {
 	return errors.Join(f.Sync(), f.Close())
 }
 
+// settle makes the directory's own name durable, since whoever made it may not have.
+// A parent that cannot be read is one that this process did not write to.
+func (d directory) settle() error {
+	path, err := filepath.Abs(d.path)
+	if err != nil {
+		return err
+	}
+	err = directory{filepath.Dir(path)}.Sync()
+	if errors.Is(err, os.ErrPermission) {
+		return nil
+	}
+	return err
+}
+
 type file struct{ *os.File }
 
 func (f file) Size() (int64, error) {

@@ -35,7 +35,6 @@ type Server struct {
 	Log *slog.Logger // nil for none
 
 	stats counters
-	disk  disk // of tests; nil for Dir
 
 	mu      sync.Mutex
 	current net.Conn      // the connection that has, or waits for, the turn
@@ -71,10 +70,10 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 		return err
 	}
 	defer held.Close()
-	if s.disk == nil {
-		s.disk = directory{s.Dir}
+	if err := (directory{s.Dir}).settle(); err != nil {
+		return err
 	}
-	s.chain = &chain{disk: s.disk, log: s.Log, stats: &s.stats}
+	s.chain = &chain{disk: directory{s.Dir}, log: s.Log, stats: &s.stats}
 	if err := s.chain.open(); err != nil {
 		return fmt.Errorf("opening the journal in %s: %w", s.Dir, err)
 	}

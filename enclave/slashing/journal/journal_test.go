@@ -297,6 +297,12 @@ func TestOnlyTheRecordsOwnAcknowledgementCounts(t *testing.T) {
 				return lie(wire.Ack{Position: wire.Position{Sequence: header.Sequence, Digest: a.Digest}})
 			})
 			expect(t, store, 0, vote(5, 1), slashing.Failed)
+			for range 20 { // it connects again and again, and yet does not record
+				if store.Probe(t.Context()) == nil {
+					t.Fatal("the store probes well")
+				}
+				time.Sleep(time.Millisecond)
+			}
 			server.OnAppend(nil)
 			eventually(t, "the store to go on", func() bool { return store.Probe(t.Context()) == nil })
 			eventually(t, "the same vote", func() bool {

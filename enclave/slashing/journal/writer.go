@@ -36,6 +36,7 @@ type writer struct {
 	size   compaction
 	flight *flight // the record sealed and not acknowledged, sent or not
 	pause  time.Duration
+	faulty bool // since a connection was lost, until all is well again
 }
 
 // flight is a record that is, or may be, or will be on its way. It is sent again as
@@ -91,10 +92,28 @@ func (w *writer) run(ctx context.Context, connection *link) {
 		if ctx.Err() != nil {
 			return
 		}
-		w.store.setLink(err)
-		w.log.Warn("the connection to the slashing journal is lost", "error", err)
+		w.fault(err)
 		connection = w.reconnect(ctx)
 	}
+}
+
+// fault lets probes know that nothing can be recorded, and why; the log is told once.
+func (w *writer) fault(err error) {
+	w.store.setLink(err)
+	if !w.faulty {
+		w.log.Warn("the slashing journal cannot record", "error", err)
+	}
+	w.faulty = true
+}
+
+// recovered is called when there is a connection and no record waits: one that the
+// parent refuses again and again is a fault that goes on.
+func (w *writer) recovered() {
+	if w.faulty {
+		w.store.setLink(nil)
+		w.log.Info("the slashing journal records again", "head", w.head.Sequence)
+	}
+	w.faulty = false
 }
 
 // received is what the goroutine that reads a connection hands over.
@@ -220,6 +239,7 @@ func (w *writer) land() {
 	w.size.add(w.flight.snapshot, len(w.flight.record))
 	close(w.flight.saved.done)
 	w.flight = nil
+	w.recovered()
 }
 
 // reconnect returns a connection to a parent whose head is ours, or nil if the
@@ -234,7 +254,7 @@ func (w *writer) reconnect(ctx context.Context) *link {
 		w.pause = min(max(2*w.pause, firstPause), lastPause)
 		connection, head, err := dial(ctx, w.dial, w.timeout)
 		if err != nil {
-			w.store.setLink(err)
+			w.fault(err)
 			continue
 		}
 		if err := w.resume(head.Position); err != nil {
@@ -243,8 +263,9 @@ func (w *writer) reconnect(ctx context.Context) *link {
 			w.store.end(err)
 			return nil
 		}
-		w.store.setLink(nil)
-		w.log.Info("the connection to the slashing journal is back", "head", w.head.Sequence)
+		if w.flight == nil {
+			w.recovered()
+		}
 		return connection
 	}
 }
