@@ -12,19 +12,20 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/rogpeppe/go-internal/testscript"
+
 	"holdfast/image/sandbox"
 	"holdfast/parent/emulator/emulatortest"
-
-	"syscall"
 )
 
 func TestMain(m *testing.M) {
 	sandbox.Init()
-	os.Exit(m.Run())
+	testscript.Main(m, map[string]func(){"parent": main})
 }
 
 func TestTheCommandLine(t *testing.T) {
@@ -46,12 +47,19 @@ func TestTheCommandLine(t *testing.T) {
 		"an argument":     {[]string{"emulate", "x.eif"}, exitUsage, "", `got argument "x.eif", want flags only`},
 		"half an override": {[]string{"emulate", "-qemu", "/x"}, exitUsage, "",
 			"-qemu and -root go together"},
-		"all addresses":  {[]string{"emulate", "-listen", ":9000"}, exitUsage, "", `got host "", want a loopback address`},
-		"a network's":    {[]string{"emulate", "-listen", "192.0.2.1:9000"}, exitUsage, "", "want a loopback address"},
-		"no port":        {[]string{"emulate", "-listen", "127.0.0.1"}, exitUsage, "", "missing port"},
-		"absent image":   {[]string{"emulate", "-listen", "127.0.0.1:0", "-eif", "/absent", "-qemu", "/", "-root", "/"}, exitFailed, "", "enclave image: stat /absent"},
-		"no memory":      {[]string{"emulate", "-listen", "127.0.0.1:0", "-eif", eif, "-qemu", "/", "-root", "/", "-memory", "1"}, exitFailed, "", "memory: got 1 MiB"},
-		"no checkout":    {[]string{"emulate", "-listen", "127.0.0.1:0", "-C", "/"}, exitFailed, "", "is in no Holdfast checkout"},
+		"all addresses":   {[]string{"emulate", "-listen", ":9000"}, exitUsage, "", `got host "", want a loopback address`},
+		"a network's":     {[]string{"emulate", "-listen", "192.0.2.1:9000"}, exitUsage, "", "want a loopback address"},
+		"no port":         {[]string{"emulate", "-listen", "127.0.0.1"}, exitUsage, "", "missing port"},
+		"absent image":    {[]string{"emulate", "-listen", "127.0.0.1:0", "-eif", "/absent", "-qemu", "/", "-root", "/"}, exitFailed, "", "enclave image: stat /absent"},
+		"no memory":       {[]string{"emulate", "-listen", "127.0.0.1:0", "-eif", eif, "-qemu", "/", "-root", "/", "-memory", "1"}, exitFailed, "", "memory: got 1 MiB"},
+		"no checkout":     {[]string{"emulate", "-listen", "127.0.0.1:0", "-C", "/"}, exitFailed, "", "is in no Holdfast checkout"},
+		"metrics for all": {[]string{"emulate", "-metrics", ":9001"}, exitUsage, "", `-metrics: got host ""`},
+		"credentials":     {[]string{"emulate", "-credentials", "AKIA"}, exitUsage, "", "want imds, env or none"},
+		"KMS's address":   {[]string{"emulate", "-kms", "kms.test"}, exitUsage, "", `-kms: got "kms.test", want HOST:PORT`},
+		"a short poll":    {[]string{"emulate", "-poll", "1ms"}, exitUsage, "", "want at least 1s"},
+		"a region alone":  {[]string{"emulate", "-region", "eu-central-1"}, exitUsage, "", "go with an s3:// -bundle"},
+		"a bad source": {[]string{"emulate", "-listen", "127.0.0.1:0", "-eif", eif, "-qemu", "/", "-root", "/", "-bundle", "https://x/y"},
+			exitFailed, "", "unknown scheme"},
 		"console's path": {[]string{"emulate", "-listen", "127.0.0.1:0", "-console", "/absent/console"}, exitFailed, "", "/absent/console"},
 	} {
 		t.Run(name, func(t *testing.T) {
