@@ -54,14 +54,7 @@ func hold(t *testing.T, flags ...string) *holding {
 	t.Helper()
 	t.Chdir(t.TempDir())
 	h := &holding{t: t, kms: &recorder{answer: encrypted}}
-	h.terminal = &terminal{
-		stdout: &h.printed, stderr: &h.printed,
-		console: func() (console, error) { return nil, errors.New("nobody is there") },
-		kms: func(_ context.Context, region, _ string) (encrypter, error) {
-			h.region = region
-			return h.kms, nil
-		},
-	}
+	h.terminal = newTerminal(h)
 	write(t, "a.json", keyfilestest.Keystore(1, "planted password"))
 	write(t, "password", "planted password\n")
 	h.want(0, append([]string{"new", "--network", "hoodi", "--tls-name", "signer.example", "--no-passphrase"}, flags...)...)
@@ -74,6 +67,18 @@ func write(t *testing.T, name, content string) {
 	t.Helper()
 	if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// newTerminal makes a terminal that nobody sits at.
+func newTerminal(h *holding) *terminal {
+	return &terminal{
+		stdout: &h.printed, stderr: &h.printed,
+		console: func() (console, error) { return nil, errors.New("nobody is there") },
+		kms: func(_ context.Context, region, _ string) (encrypter, error) {
+			h.region = region
+			return h.kms, nil
+		},
 	}
 }
 
