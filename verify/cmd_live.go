@@ -13,6 +13,7 @@ import (
 	"holdfast/verify/evidence"
 	"holdfast/verify/live"
 	"holdfast/verify/outcome"
+	"holdfast/verify/pcrs"
 	"holdfast/verify/report"
 )
 
@@ -38,6 +39,9 @@ examples:
 type visit struct {
 	*verification
 	evidenceDir, certificateFile, nonce string
+
+	// configuration is that of a bundle to be released, and zero in verify live.
+	configuration pcrs.Digest
 
 	channel *channel.Channel
 	seen    evidence.Evidence
@@ -93,6 +97,7 @@ func (v *visit) look(ctx context.Context, url string) error {
 		return errorWithHint(exitUsage, err)
 	}
 	v.seen, err = live.Fetch(ctx, v.channel, nonce)
+	v.seen.Configuration = v.configuration
 	switch {
 	case errors.Is(err, live.ErrMalformed):
 		return errorWithHint(int(report.Malformed), err, "does a Holdfast enclave answer at this address?")

@@ -10,10 +10,12 @@ import (
 	"strings"
 	"time"
 
+	"holdfast/verify/attestation/judgement"
 	"holdfast/verify/binding"
 	"holdfast/verify/channel"
 	"holdfast/verify/evidence"
 	"holdfast/verify/outcome"
+	"holdfast/verify/pcrs"
 	"holdfast/verify/release"
 	"holdfast/verify/report"
 	"holdfast/verify/watch"
@@ -26,9 +28,23 @@ type supply struct {
 	config watch.Config
 	until  time.Duration
 
+	identities stringList
+	sealed     sealedKey
+	bundle     string // the file of sealed
+
 	terminal *terminal
-	keyFile  string
-	digest   [48]byte // of the key file when the watch began
+}
+
+// A stringList is a flag that may be repeated.
+type stringList []string
+
+// String implements [flag.Value].
+func (l *stringList) String() string { return strings.Join(*l, " ") }
+
+// Set implements [flag.Value].
+func (l *stringList) Set(value string) error {
+	*l = append(*l, value)
+	return nil
 }
 
 func newSupply() *supply {
@@ -38,18 +54,19 @@ func newSupply() *supply {
 	s.set.DurationVar(&s.config.Deadline, "deadline", watch.DefaultDeadline, "")
 	s.set.DurationVar(&s.config.Silence, "silence", watch.DefaultSilence, "")
 	s.set.DurationVar(&s.until, "until", 0, "")
+	s.set.Var(&s.identities, "identity", "")
 	s.set.BoolVar(&s.config.AllowCopies, "allow-copies", false, "")
 	return s
 }
 
 // parse reads the command line of either form.
 func (s *supply) parse(t *terminal, args []string) error {
-	if err := s.visit.parse(t, releaseHelp, args, "URL...", "FILE"); err != nil {
+	if err := s.visit.parse(t, releaseHelp, args, "URL...", "BUNDLE"); err != nil {
 		return err
 	}
 	if !s.watch {
 		if s.set.NArg() != 2 {
-			return usageError("got %d arguments, want URL FILE; --watch takes several addresses", s.set.NArg())
+			return usageError("got %d arguments, want URL BUNDLE; --watch takes several addresses", s.set.NArg())
 		}
 		for _, name := range []string{"interval", "deadline", "silence", "until", "allow-copies"} {
 			if s.given(name) {
@@ -71,9 +88,7 @@ func (s *supply) parse(t *terminal, args []string) error {
 
 // addresses brings the URLs to one form.
 func (s *supply) addresses() error {
-	last := s.set.NArg() - 1
-	s.keyFile = s.set.Arg(last)
-	for _, url := range s.set.Args()[:last] {
+	for _, url := range s.set.Args()[:s.set.NArg()-1] {
 		c, err := channel.Open(url)
 		if err != nil {
 			return errorWithHint(exitUsage, err)
@@ -83,21 +98,25 @@ func (s *supply) addresses() error {
 	return nil
 }
 
+// open reads the bundle that is to be released.
+func (s *supply) open(file string) (err error) {
+	s.bundle = file
+	s.sealed, err = openBundle(file, s.identities)
+	if err == nil {
+		s.configuration = s.sealed.configuration()
+	}
+	return err
+}
+
 // run watches until ctx ends or something fails.
 func (s *supply) run(ctx context.Context, t *terminal) error {
 	s.terminal = t
-	keyFile, err := readKeyFile(s.keyFile)
-	if err != nil {
-		return err
-	}
-	s.digest = keyFile.Digest()
-	keyFile.Clear()
 	unlock, err := openReleases(s.evidenceDir)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	ledger, err := readReleases(s.evidenceDir)
+	ledger, err := readReleases(s.evidenceDir, s.sealed.envelope.Digest())
 	if err != nil {
 		return err
 	}
@@ -170,6 +189,10 @@ func (s *supply) Check(ctx context.Context, url string) (watch.Enclave, error) {
 	default:
 		return nil, fmt.Errorf("%w: %w", watch.ErrNoAnswer, err)
 	}
+	if v.waitsForBundle() {
+		v.channel.Close()
+		return nil, fmt.Errorf("%w: the enclave has not been given a bundle", watch.ErrNoAnswer)
+	}
 	if status := v.result.ExitStatus(); status != 0 {
 		defer v.channel.Close()
 		dir := s.path(v, "refused")
@@ -186,7 +209,19 @@ func (s *supply) Check(ctx context.Context, url string) (watch.Enclave, error) {
 func (s *supply) another() *visit {
 	flags := *s.verification
 	flags.measurements, flags.signature = nil, nil
-	return &visit{verification: &flags, certificateFile: s.certificateFile}
+	return &visit{verification: &flags, certificateFile: s.certificateFile, configuration: s.configuration}
+}
+
+// waitsForBundle reports whether nothing is wrong with an enclave but that the parent
+// has not given it a bundle yet, as just after a start.
+func (v *visit) waitsForBundle() bool {
+	blocking := v.result.Blocking()
+	for _, c := range blocking {
+		if c.Rule() != report.E11 && c.Rule() != report.E12 {
+			return false
+		}
+	}
+	return len(blocking) > 0 && v.result.Report.Check(report.E11).Got == judgement.NoBundle
 }
 
 // path names a new folder below the evidence.
@@ -211,19 +246,18 @@ func (e *supplied) Close() { e.channel.Close() }
 // Release implements [watch.Enclave]. The evidence is stored before the keys
 // leave, the receipt after they arrived.
 func (e *supplied) Release(ctx context.Context) error {
-	keyFile, err := readKeyFile(e.supply.keyFile)
+	now, err := readBundle(e.supply.bundle)
 	if err != nil {
 		return err
 	}
-	defer keyFile.Clear()
-	if keyFile.Digest() != e.supply.digest {
-		return fmt.Errorf("%s is not the file with which the watch began; start another watch for it", e.supply.keyFile)
+	if now.Digest() != e.supply.sealed.envelope.Digest() {
+		return fmt.Errorf("%s is not the bundle with which the watch began; start another watch for it", e.supply.bundle)
 	}
 	dir := e.supply.path(e.visit, e.Instance().String())
 	if err := e.store(dir); err != nil {
 		return err
 	}
-	_, err = e.release(ctx, e.supply.terminal, keyFile, dir)
+	_, err = e.release(ctx, e.supply.terminal, e.supply.sealed, dir)
 	switch {
 	case errors.Is(err, release.ErrReleased):
 		return fmt.Errorf("%w: %w", watch.ErrHasKeys, err)
@@ -245,8 +279,9 @@ func openReleases(dir string) (unlock func(), err error) {
 
 // readReleases reads what earlier watches released, from the names of the
 // folders in order of time. A folder without a receipt is a release that may
-// have arrived or not.
-func readReleases(dir string) (*watch.Ledger, error) {
+// have arrived or not, and so is one of another bundle: the instance that has an
+// older version is the one to get a newer.
+func readReleases(dir string, bundle pcrs.Digest) (*watch.Ledger, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, err
@@ -256,7 +291,7 @@ func readReleases(dir string) (*watch.Ledger, error) {
 		if strings.HasPrefix(entry.Name(), ".") || strings.HasSuffix(entry.Name(), "-refused") {
 			continue
 		}
-		s, err := readRelease(filepath.Join(dir, entry.Name()))
+		s, err := readRelease(filepath.Join(dir, entry.Name()), bundle)
 		if err != nil {
 			return nil, errorWithHint(exitFailed, fmt.Errorf("%s: %w", entry.Name(), err), "a watch wants a folder of its own, with nothing else in it")
 		}
@@ -276,7 +311,7 @@ func merge(list []watch.Supplied, s watch.Supplied) []watch.Supplied {
 	return append(list, s)
 }
 
-func readRelease(dir string) (watch.Supplied, error) {
+func readRelease(dir string, bundle pcrs.Digest) (watch.Supplied, error) {
 	folder, err := evidence.Read(dir)
 	if err != nil {
 		return watch.Supplied{}, err
@@ -292,7 +327,7 @@ func readRelease(dir string) (watch.Supplied, error) {
 	return watch.Supplied{
 		Instance:  watch.NewInstance(moduleID, b),
 		URL:       folder.URL,
-		Confirmed: folder.Receipt != nil,
+		Confirmed: folder.Receipt != nil && folder.Receipt.Bundle.Digest == bundle,
 	}, nil
 }
 

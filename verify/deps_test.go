@@ -22,6 +22,12 @@ var forbidden = map[string]string{
 // allowed lists the modules outside the standard library that the verifier may
 // contain.
 var allowed = []string{
+	"filippo.io/age",               // opens the data key of a bundle
+	"filippo.io/hpke",              // of age: post-quantum identities
+	"filippo.io/edwards25519",      // of age: SSH keys as identities
+	"golang.org/x/crypto",          // of age: ChaCha20-Poly1305, scrypt, SSH's private keys
+	"golang.org/x/sys",             // of x/crypto and x/term: what processor and terminal this is
+	"golang.org/x/term",            // asks for a passphrase without showing it
 	"github.com/hf/nitrite",        // the second opinion
 	"github.com/fxamacker/cbor/v2", // used by nitrite alone
 	"github.com/x448/float16",      // used by cbor alone

@@ -23,7 +23,7 @@ const usage = `usage: verify COMMAND [flags] ...
   verify live URL            ask a running enclave and check its answer
   verify document FILE       check an attestation document
   verify evidence DIR        check again what live stored in a folder
-  verify release URL FILE    check an enclave, then give it a key file
+  verify release URL BUNDLE  check an enclave, then give it a bundle's data key
   verify build               rebuild an image from source, compare with PCRS.md
   verify history [DIR]       check that PCRS.md was only ever added to
   verify policy FILE         check an AWS KMS key policy

@@ -1,11 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"crypto/sha512"
 	"encoding/base64"
 	"encoding/hex"
+	"encoding/json"
 	"encoding/pem"
 	"fmt"
 	"maps"
@@ -17,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"filippo.io/age"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"holdfast/enclave/nsm"
@@ -24,6 +27,8 @@ import (
 	"holdfast/verify/attestation/document"
 	"holdfast/verify/binding"
 	"holdfast/verify/enclavetest"
+	"holdfast/verify/envelope"
+	"holdfast/verify/envelope/envelopetest"
 	"holdfast/verify/pcrs"
 	"holdfast/verify/report"
 )
@@ -59,9 +64,13 @@ func standIn() {
 		sha512.Sum384(data), sha512.Sum384([]byte(first)), sha512.Sum384([]byte("fixed")))
 }
 
-// TestScripts runs testdata/script. A script starts an enclave with
-// "enclave KIND", which sets $URL and writes PCRS.md, root.pem and $ROOT_SHA256
-// for it. "released" checks what the enclave was given, "await" waits for it,
+// TestScripts runs testdata/script. A script finds bundle.hf, which identity.txt
+// opens (and protected.txt, with a passphrase), newer.hf of the same configuration, other.hf of another, and kms.hf, which
+// KMS alone opens. It starts an enclave with "enclave KIND [BUNDLE]", which sets $URL
+// and writes PCRS.md, root.pem and $ROOT_SHA256 for it; the bundle is bundle.hf unless
+// named, and "none" is none; "give" gives it a newer one, and "generate FILE"
+// has it make keys. "released" checks whose data key it was given, "await"
+// waits for one,
 // "restart" gives the enclave new keys, and "revive" its old ones back.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
@@ -73,6 +82,8 @@ func TestScripts(t *testing.T) {
 			"await":    awaitReleased,
 			"publish":  publishContent,
 			"enclave":  startEnclave,
+			"generate": generateKeys,
+			"give":     giveNewer,
 			"released": checkReleased,
 			"restart":  restartEnclave,
 			"revive":   reviveEnclave,
@@ -99,6 +110,7 @@ func setUp(env *testscript.Env) error {
 	}
 	env.Values[enclaveKey{}] = new(*enclavetest.Enclave)
 	env.Values[reviveKey{}] = new(func())
+	env.Values[deviceKey{}] = new(*nsm.Device)
 	raw, err := os.ReadFile(filepath.Join(vectors, "marlin1.bin"))
 	if err != nil {
 		return err
@@ -111,8 +123,69 @@ func setUp(env *testscript.Env) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(env.WorkDir, "marlin.md"), f.Bytes(), 0o644)
+	if err := os.WriteFile(filepath.Join(env.WorkDir, "marlin.md"), f.Bytes(), 0o644); err != nil {
+		return err
+	}
+	return makeBundles(env)
 }
+
+// dataKeys finds the data keys of a script's bundles, by file.
+type dataKeys struct{}
+
+// makeBundles writes the bundles of a script and their holder's identity.
+func makeBundles(env *testscript.Env) error {
+	identity, err := age.GenerateHybridIdentity()
+	if err != nil {
+		return err
+	}
+	holder := []age.Recipient{identity.Recipient()}
+	keys := map[string][]byte{}
+	for name, options := range map[string]envelopetest.Options{
+		"bundle.hf": {Recipients: holder},
+		"newer.hf":  {Recipients: holder, Version: 2},
+		"other.hf":  {Recipients: holder, Configuration: `{"network":{"name":"mainnet"}}`},
+		"kms.hf":    {},
+	} {
+		e, dataKey, err := envelopetest.New(options)
+		if err != nil {
+			return err
+		}
+		keys[name] = dataKey
+		if err := os.WriteFile(filepath.Join(env.WorkDir, name), e.Bytes(), 0o644); err != nil {
+			return err
+		}
+	}
+	env.Values[dataKeys{}] = keys
+	if err := os.WriteFile(filepath.Join(env.WorkDir, "identity.txt"), []byte(identity.String()+"\n"), 0o600); err != nil {
+		return err
+	}
+	return protect(filepath.Join(env.WorkDir, "protected.txt"), identity.String(), "correct horse")
+}
+
+// protect writes an identity under a passphrase.
+func protect(name, identity, passphrase string) error {
+	recipient, err := age.NewScryptRecipient(passphrase)
+	if err != nil {
+		return err
+	}
+	recipient.SetWorkFactor(10)
+	f, err := os.Create(name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	w, err := age.Encrypt(f, recipient)
+	if err != nil {
+		return err
+	}
+	if _, err := w.Write([]byte(identity)); err != nil {
+		return err
+	}
+	return w.Close()
+}
+
+// deviceKey finds the security module of a script's enclave.
+type deviceKey struct{}
 
 // enclaveKey finds a script's enclave among its values.
 type enclaveKey struct{}
@@ -153,8 +226,8 @@ var kinds = map[string]struct {
 }
 
 func startEnclave(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 1 {
-		ts.Fatalf("usage: enclave KIND, one of %v", slices.Sorted(maps.Keys(kinds)))
+	if neg || len(args) < 1 || len(args) > 2 {
+		ts.Fatalf("usage: enclave KIND [BUNDLE], kind one of %v", slices.Sorted(maps.Keys(kinds)))
 	}
 	kind, ok := kinds[args[0]]
 	if !ok {
@@ -163,18 +236,34 @@ func startEnclave(ts *testscript.TestScript, neg bool, args []string) {
 	module, err := nsmtest.New(kind.module)
 	ts.Check(err)
 	device := module.Device()
+	kind.enclave.Bundle = giveBundle(ts, device, append(args, "bundle.hf")[1])
 	e, err := enclavetest.Start(func(userData, nonce []byte) ([]byte, error) {
 		return device.Attest(context.Background(), nsm.Request{UserData: userData, Nonce: nonce})
 	}, kind.enclave)
 	ts.Check(err)
 	ts.Defer(e.Close)
 	*ts.Value(enclaveKey{}).(**enclavetest.Enclave) = e
+	*ts.Value(deviceKey{}).(**nsm.Device) = device
 	ts.Setenv("URL", e.URL)
 	sum := sha256.Sum256(module.Root().Raw)
 	ts.Setenv("ROOT_SHA256", hex.EncodeToString(sum[:]))
 	root := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: module.Root().Raw})
 	ts.Check(os.WriteFile(ts.MkAbs("root.pem"), root, 0o644))
 	ts.Check(os.WriteFile(ts.MkAbs("PCRS.md"), measurementsOf(ts, device).Bytes(), 0o644))
+}
+
+// giveBundle does what an enclave does with a bundle from its parent: its
+// configuration goes into PCR16, which is locked.
+func giveBundle(ts *testscript.TestScript, device *nsm.Device, name string) *envelope.Envelope {
+	if name == "none" {
+		return nil
+	}
+	e, err := envelope.Parse([]byte(ts.ReadFile(name)))
+	ts.Check(err)
+	_, err = device.ExtendPCR(context.Background(), 16, e.ConfigurationDigest())
+	ts.Check(err)
+	ts.Check(device.LockPCR(context.Background(), 16))
+	return e
 }
 
 // measurementsOf publishes what a module measured, or something else where
@@ -194,8 +283,8 @@ func measurementsOf(ts *testscript.TestScript, device *nsm.Device) *pcrs.File {
 	return f
 }
 
-// checkReleased compares what the enclave was given with a file, or, negated,
-// wants it to have nothing.
+// checkReleased compares what the enclave was given with the data key of a bundle,
+// or, negated, wants it to have nothing.
 func checkReleased(ts *testscript.TestScript, neg bool, args []string) {
 	got := (*ts.Value(enclaveKey{}).(**enclavetest.Enclave)).Released()
 	if neg {
@@ -204,8 +293,8 @@ func checkReleased(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		return
 	}
-	if want := ts.ReadFile(args[0]); string(got) != want {
-		ts.Fatalf("the enclave was given %q, want %q", got, want)
+	if want := ts.Value(dataKeys{}).(map[string][]byte)[args[0]]; !bytes.Equal(got, want) || want == nil {
+		ts.Fatalf("the enclave was given %x, want %x", got, want)
 	}
 }
 
@@ -227,7 +316,7 @@ func publishContent(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs("PCRS.md"), f.Bytes(), 0o644))
 }
 
-// awaitReleased waits until the enclave was given its keys.
+// awaitReleased waits until the enclave was given its data key.
 func awaitReleased(ts *testscript.TestScript, _ bool, _ []string) {
 	for range 600 {
 		if (*ts.Value(enclaveKey{}).(**enclavetest.Enclave)).Released() != nil {
@@ -245,6 +334,28 @@ func restartEnclave(ts *testscript.TestScript, _ bool, _ []string) {
 	revive, err := (*ts.Value(enclaveKey{}).(**enclavetest.Enclave)).Restart()
 	ts.Check(err)
 	*ts.Value(reviveKey{}).(*func()) = revive
+}
+
+// generateKeys writes what an enclave answers after it made the key of kms.hf inside.
+func generateKeys(ts *testscript.TestScript, _ bool, args []string) {
+	e, err := envelope.Parse([]byte(ts.ReadFile("kms.hf")))
+	ts.Check(err)
+	bound := binding.Generation{Bundle: e.Digest(), Configuration: e.ConfigurationDigest(), KMSKey: e.KMS.Key, PublicKeys: e.PublicKeys}
+	digest := bound.Digest()
+	document, err := (*ts.Value(deviceKey{}).(**nsm.Device)).Attest(context.Background(), nsm.Request{UserData: digest[:]})
+	ts.Check(err)
+	data, err := json.Marshal(map[string]any{
+		"bundle": e.Bytes(), "pubkeys": []string{envelopetest.PublicKey}, "document": document, "bound": bound.Encode(),
+	})
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), data, 0o644))
+}
+
+// giveNewer gives the enclave another bundle of the same configuration.
+func giveNewer(ts *testscript.TestScript, _ bool, args []string) {
+	e, err := envelope.Parse([]byte(ts.ReadFile(args[0])))
+	ts.Check(err)
+	(*ts.Value(enclaveKey{}).(**enclavetest.Enclave)).Give(e)
 }
 
 func reviveEnclave(ts *testscript.TestScript, _ bool, _ []string) {

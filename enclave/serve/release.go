@@ -2,6 +2,7 @@ package serve
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"mime"
 	"net/http"
@@ -26,6 +27,10 @@ type releaseHandler struct {
 const (
 	releasePath = "/release"
 	releaseType = "application/octet-stream" // its media type
+
+	// maxReleaseSize bounds a sealed data key: HPKE's encapsulated key takes 1120
+	// bytes, the message and its tag 116 (verify/envelope).
+	maxReleaseSize = 4 << 10
 )
 
 type releaseAnswer struct {
@@ -37,12 +42,17 @@ func (h *releaseHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		writeError(w, http.StatusUnsupportedMediaType, "want content type "+releaseType)
 		return
 	}
-	// Keystores take their time to open.
+	sealed := bodyOf(r)
+	if len(sealed) > maxReleaseSize {
+		writeError(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("got %d bytes, want at most %d", len(sealed), maxReleaseSize))
+		return
+	}
+	// Ten thousand keys take their time to load.
 	if err := http.NewResponseController(w).SetWriteDeadline(time.Now().Add(keysTimeout)); err != nil {
 		writeError(w, http.StatusInternalServerError, "internal error")
 		return
 	}
-	publicKeys, err := h.releaser.Release(bodyOf(r))
+	publicKeys, err := h.releaser.Release(sealed)
 	switch {
 	case errors.Is(err, unseal.ErrFilled):
 		writeError(w, http.StatusConflict, err.Error())

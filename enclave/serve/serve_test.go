@@ -296,7 +296,7 @@ func TestAReleaseIsHandedOnWhole(t *testing.T) {
 	if got.status != 200 || got.body != `{"public_keys":["sealed"]}` || got.header.Get("Cache-Control") != "no-store" {
 		t.Errorf("got %+v", got)
 	}
-	largest := bytes.Repeat([]byte{'x'}, 8<<20)
+	largest := bytes.Repeat([]byte{'x'}, 4<<10)
 	if got := r.release(t, bytes.NewReader(largest)); got.status != 200 || len(got.body) < len(largest) {
 		t.Errorf("got %d and %d bytes for the largest release", got.status, len(got.body))
 	}
@@ -310,6 +310,7 @@ func TestAReleaseTooLargeIs413(t *testing.T) {
 		t.Error("the releaser was asked")
 		return nil, nil
 	})})
+	assertError(t, r.release(t, bytes.NewReader(make([]byte, 4<<10+1))), 413, "got 4097 bytes, want at most 4096")
 	large := make([]byte, 8<<20+1)
 	assertError(t, r.release(t, bytes.NewReader(large)), 413, "at most 8 MiB")
 	// A reader of no known length is sent in chunks.

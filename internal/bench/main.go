@@ -23,15 +23,24 @@ type comparison struct {
 	figure      string // name of the ratio
 	pkg         string
 	ours, limit string // benchmark names
+	peak        string // name of the figure for the peak of memory that ours reports, if it does
 }
+
+// A measurement is what a comparison came to: nanoseconds, and megabytes.
+type measurement struct{ ours, limit, peak float64 }
+
+// peakUnit is the unit in which a benchmark reports by how much the heap grew at most.
+const peakUnit = "peak-MB"
 
 func comparisons() []comparison {
 	return []comparison{
-		{"eif-measure", "./image/eif", "BenchmarkMeasure", "BenchmarkSHA384"},
-		{"sign-over-handler", "./enclave/ethereum", "BenchmarkSignOverHandler", "BenchmarkSignBare"},
-		{"sign-over-https", "./enclave/ethereum", "BenchmarkSignOverHTTPS", "BenchmarkSignBare"},
-		{"load-10000-keys", "./enclave/ethereum", "BenchmarkLoad10000", "BenchmarkDerive10000"},
-		{"verify-document", "./verify/attestation", "BenchmarkVerifyDocument", "BenchmarkFiveP384"},
+		{"eif-measure", "./image/eif", "BenchmarkMeasure", "BenchmarkSHA384", ""},
+		{"sign-over-handler", "./enclave/ethereum", "BenchmarkSignOverHandler", "BenchmarkSignBare", ""},
+		{"sign-over-https", "./enclave/ethereum", "BenchmarkSignOverHTTPS", "BenchmarkSignBare", ""},
+		{"load-10000-keys", "./enclave/ethereum", "BenchmarkLoad10000", "BenchmarkDerive10000", ""},
+		{"seal-10000-keys", "./enclave/bundle", "BenchmarkSeal", "BenchmarkDerive", "seal-10000-keys-memory"},
+		{"open-10000-keys", "./enclave/bundle", "BenchmarkOpen", "BenchmarkDerive", "open-10000-keys-memory"},
+		{"verify-document", "./verify/attestation", "BenchmarkVerifyDocument", "BenchmarkFiveP384", ""},
 	}
 }
 
@@ -53,12 +62,15 @@ func run(ctx context.Context, stdout, stderr io.Writer) error {
 	}
 	fmt.Fprintf(stdout, "%-20s %14s %14s %7s\n", "", "ours", "limit", "ratio")
 	for _, c := range comparisons() {
-		ours, limit, err := c.measure(ctx, stderr)
+		m, err := c.measure(ctx, stderr)
 		if err != nil {
 			return fmt.Errorf("%s: %w", c.figure, err)
 		}
-		fmt.Fprintf(stdout, "%-20s %11.0f ns %11.0f ns %7.2f\n", c.figure, ours, limit, ours/limit)
-		figures = append(figures, fmt.Sprintf("figure %s %.2f ratio", c.figure, ours/limit))
+		fmt.Fprintf(stdout, "%-20s %11.0f ns %11.0f ns %7.2f\n", c.figure, m.ours, m.limit, m.ours/m.limit)
+		figures = append(figures, fmt.Sprintf("figure %s %.2f ratio", c.figure, m.ours/m.limit))
+		if c.peak != "" {
+			figures = append(figures, fmt.Sprintf("figure %s %.1f MB", c.peak, m.peak))
+		}
 	}
 	for _, f := range figures {
 		fmt.Fprintln(stdout, f)
@@ -82,39 +94,45 @@ func sizes(image string) ([]string, error) {
 	}, nil
 }
 
-// measure runs the two benchmarks in turn and returns their median times in nanoseconds.
-func (c comparison) measure(ctx context.Context, stderr io.Writer) (ours, limit float64, err error) {
+// measure runs the two benchmarks in turn and returns their medians.
+func (c comparison) measure(ctx context.Context, stderr io.Writer) (m measurement, err error) {
 	cmd := exec.CommandContext(ctx, "go", "test", "-tags", "netgo,osusergo", "-ldflags=-extldflags=-static", "-run", "^$",
 		"-bench", "^("+c.ours+"|"+c.limit+")$", "-count", strconv.Itoa(rounds), "-cpu", "1", c.pkg)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, stderr
 	if err := cmd.Run(); err != nil {
-		return 0, 0, fmt.Errorf("%w\n%s", err, &out)
+		return m, fmt.Errorf("%w\n%s", err, &out)
 	}
-	if ours, err = median(out.String(), c.ours); err != nil {
-		return 0, 0, err
+	if m.ours, err = median(out.String(), c.ours, "ns/op"); err != nil {
+		return m, err
 	}
-	limit, err = median(out.String(), c.limit)
-	return ours, limit, err
+	if c.peak != "" {
+		if m.peak, err = median(out.String(), c.ours, peakUnit); err != nil {
+			return m, err
+		}
+	}
+	m.limit, err = median(out.String(), c.limit, "ns/op")
+	return m, err
 }
 
-// median reads the middle time per operation of one benchmark from the output of go test.
-func median(output, name string) (float64, error) {
-	var times []float64
+// median reads the middle value of one benchmark in one unit from the output of go test.
+func median(output, name, unit string) (float64, error) {
+	var values []float64
 	for line := range strings.Lines(output) {
 		fields := strings.Fields(line)
-		if len(fields) < 4 || fields[3] != "ns/op" || strings.SplitN(fields[0], "-", 2)[0] != name {
+		at := slices.Index(fields, unit) - 1
+		if at < 2 || strings.SplitN(fields[0], "-", 2)[0] != name {
 			continue
 		}
-		ns, err := strconv.ParseFloat(fields[2], 64)
+		value, err := strconv.ParseFloat(fields[at], 64)
 		if err != nil {
 			return 0, fmt.Errorf("benchmark line %q: %w", line, err)
 		}
-		times = append(times, ns)
+		values = append(values, value)
 	}
-	if len(times) != rounds {
-		return 0, fmt.Errorf("%s ran %d times, want %d", name, len(times), rounds)
+	if len(values) != rounds {
+		return 0, fmt.Errorf("%s ran %d times, want %d", name, len(values), rounds)
 	}
-	slices.Sort(times)
-	return times[len(times)/2], nil
+	slices.Sort(values)
+	return values[len(values)/2], nil
 }

@@ -437,7 +437,25 @@ var transgressions = []struct {
 	{report.E8, "a bound configuration that PCR16 does not show", scene{binding: func(b *binding.Binding) { b.Configuration[0] = 1 }}},
 	{report.E8, "PCR16 of another configuration", scene{binding: func(b *binding.Binding) { b.Configuration[0] = 1 }, lock16: append([]byte{2}, long(47)...)}},
 	{report.E8, "PCR16 without a configuration", scene{lock16: long(48)}},
+	{report.E11, "no bundle yet", with(func(o *attestation.Options) { o.Policy.Configuration[0] = 1 })},
+	{report.E11, "another bundle", scene{
+		binding: func(b *binding.Binding) { b.Configuration[0] = 2 }, lock16: append([]byte{2}, long(47)...),
+		options: func(o *attestation.Options) { o.Policy.Configuration[0] = 1 },
+	}},
+	{report.E12, "a bundle whose configuration PCR16 does not show", scene{
+		binding: func(b *binding.Binding) { b.Configuration[0] = 1 },
+		options: func(o *attestation.Options) { o.Policy.Configuration[0] = 1 },
+	}},
+	{report.E12, "PCR16 of another bundle", scene{
+		binding: func(b *binding.Binding) { b.Configuration[0] = 1 }, lock16: append([]byte{2}, long(47)...),
+		options: func(o *attestation.Options) { o.Policy.Configuration[0] = 1 },
+	}},
 	{report.E9, "other user_data", scene{request: func(r *nsm.Request) { r.UserData[0] ^= 1 }}},
+	{report.E9, "a generation that is not bound", with(func(o *attestation.Options) { o.Policy.Generation = generated.Encode() })},
+	{report.E9, "a malformed generation", scene{
+		request: func(r *nsm.Request) { digest := generated.Digest(); r.UserData = digest[:] },
+		options: func(o *attestation.Options) { o.Policy.Generation = append(generated.Encode(), 0) },
+	}},
 	{report.E9, "no user_data", scene{request: func(r *nsm.Request) { r.UserData = nil }}},
 	{report.E9, "another TLS key", with(func(o *attestation.Options) { o.Policy.TLSKey = []byte("a relay's key") })},
 	{report.E9, "another binding", with(func(o *attestation.Options) {
@@ -446,15 +464,40 @@ var transgressions = []struct {
 	{report.E9, "a malformed binding", with(func(o *attestation.Options) { o.Policy.Binding = append(o.Policy.Binding, 0) })},
 }
 
+// generated is what an enclave that made one key may bind.
+var generated = binding.Generation{Bundle: [48]byte{1}, KMSKey: "arn", PublicKeys: [][48]byte{{0x80}}}
+
+// A document of a generation answers no nonce and binds no channel.
+func TestADocumentOfAGenerationPasses(t *testing.T) {
+	for name, s := range map[string]scene{
+		"before a bundle": {},
+		"with a bundle":   {lock16: long(48)},
+	} {
+		s.request = func(r *nsm.Request) { digest := generated.Digest(); r.UserData, r.Nonce = digest[:], nil }
+		s.options = func(o *attestation.Options) {
+			o.Policy.Generation, o.Policy.Nonce, o.Policy.Binding, o.Policy.TLSKey = generated.Encode(), nil, nil, nil
+		}
+		result := s.play(t)
+		onlySkipped(t, result.Report)
+		if result.Verdict != attestation.Good || result.Judgement.Generation == nil || result.Judgement.Generation.Digest() != generated.Digest() {
+			t.Errorf("%s: got verdict %v, %+v", name, result.Verdict, result.Judgement)
+		}
+	}
+}
+
 func TestAGoodDocumentPassesEveryRule(t *testing.T) {
 	configured := func(b *binding.Binding) { b.Configuration[0] = 1 }
 	for name, s := range map[string]scene{
-		"definite":                    {},
-		"indefinite":                  {module: nsmtest.Options{Indefinite: true}},
-		"tagged":                      mutate(func(t *nsmtest.Template) { t.Tagged = true }),
-		"with a public key":           {request: func(r *nsm.Request) { r.PublicKey = long(1024) }},
-		"with an unknown field":       extra("extra", "\xa1\x01\x82\x20\xf6"),
-		"with a configuration":        {binding: configured, lock16: append([]byte{1}, long(47)...)},
+		"definite":              {},
+		"indefinite":            {module: nsmtest.Options{Indefinite: true}},
+		"tagged":                mutate(func(t *nsmtest.Template) { t.Tagged = true }),
+		"with a public key":     {request: func(r *nsm.Request) { r.PublicKey = long(1024) }},
+		"with an unknown field": extra("extra", "\xa1\x01\x82\x20\xf6"),
+		"with a configuration":  {binding: configured, lock16: append([]byte{1}, long(47)...)},
+		"with a bundle to release": {
+			binding: configured, lock16: append([]byte{1}, long(47)...),
+			options: func(o *attestation.Options) { o.Policy.Configuration[0] = 1 },
+		},
 		"signed and so published":     {module: nsmtest.Options{PCRs: map[int]nsm.Digest{0: measured[0], 1: measured[1], 2: measured[2], 8: {8}}}, options: func(o *attestation.Options) { o.Policy.Measurements.Releases[0].Images[0].PCR8 = pcrs.PCR{8} }},
 		"signed though not published": {module: nsmtest.Options{PCRs: map[int]nsm.Digest{0: measured[0], 1: measured[1], 2: measured[2], 8: {8}}}},
 	} {

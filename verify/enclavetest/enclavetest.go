@@ -17,6 +17,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log"
 	"math/big"
@@ -26,6 +27,7 @@ import (
 	"time"
 
 	"holdfast/verify/binding"
+	"holdfast/verify/envelope"
 )
 
 // An Attester makes an attestation document.
@@ -46,6 +48,9 @@ type Options struct {
 
 	// TLS12 offers no TLS 1.3.
 	TLS12 bool
+
+	// Bundle is what the parent has given the enclave; nil if nothing.
+	Bundle *envelope.Envelope
 }
 
 // An Answer is what /attestation answers.
@@ -65,6 +70,7 @@ type Enclave struct {
 	mu          sync.Mutex
 	connections int
 	silent      bool
+	bundle      *envelope.Envelope
 	run         *run // the one that answers
 }
 
@@ -76,7 +82,7 @@ type run struct {
 	released      []byte
 }
 
-func newRun() (*run, error) {
+func newRun(bundle *envelope.Envelope) (*run, error) {
 	first, spki, err := certificate()
 	if err != nil {
 		return nil, err
@@ -90,19 +96,19 @@ func newRun() (*run, error) {
 		return nil, err
 	}
 	bound := binding.Binding{TLSKey: spki, HPKEKey: key.PublicKey().Bytes()}
+	if bundle != nil {
+		bound.Configuration = bundle.ConfigurationDigest()
+	}
 	return &run{binding: bound, key: key, first: first, second: second}, nil
 }
 
-// PublicKey is what a release answers.
-const PublicKey = "0x93247f2209abcacf57b75a51dafae777f9dd38bc7053d1af526f220a7489a6d3a2753e5f3e8b1cfe39b56f43611df74a"
-
 // Start starts an enclave.
 func Start(attest Attester, options Options) (*Enclave, error) {
-	run, err := newRun()
+	run, err := newRun(options.Bundle)
 	if err != nil {
 		return nil, err
 	}
-	e := &Enclave{attest: attest, options: options, run: run}
+	e := &Enclave{attest: attest, options: options, bundle: options.Bundle, run: run}
 	e.server = httptest.NewUnstartedServer(http.HandlerFunc(e.serve))
 	e.server.Config.ErrorLog = log.New(io.Discard, "", 0)
 	// httptest adds a certificate of its own to the configuration, which
@@ -134,7 +140,7 @@ func (e *Enclave) config(*tls.ClientHelloInfo) (*tls.Config, error) {
 // other keys and nothing released. It returns a function that goes back to the
 // life before, which an honest host cannot do.
 func (e *Enclave) Restart() (revive func(), err error) {
-	next, err := newRun()
+	next, err := newRun(e.bundle)
 	if err != nil {
 		return nil, err
 	}
@@ -148,6 +154,14 @@ func (e *Enclave) become(next *run) (before *run) {
 	e.mu.Unlock()
 	e.server.CloseClientConnections()
 	return before
+}
+
+// Give replaces the bundle by a newer one of the same configuration, which then waits
+// for its data key.
+func (e *Enclave) Give(bundle *envelope.Envelope) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.bundle, e.run.released = bundle, nil
 }
 
 // Silence makes the enclave answer nothing, or answer again.
@@ -193,7 +207,7 @@ func (e *Enclave) Close() { e.server.Close() }
 // CloseConnections makes the next request use a new connection.
 func (e *Enclave) CloseConnections() { e.server.CloseClientConnections() }
 
-// Released returns the key file that the present life was given, or nil.
+// Released returns the data key that the present life was given, or nil.
 func (e *Enclave) Released() []byte {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -236,25 +250,52 @@ func (e *Enclave) serveAttestation(w http.ResponseWriter, r *http.Request) {
 }
 
 func (e *Enclave) serveRelease(w http.ResponseWriter, r *http.Request) {
-	sealed, err := io.ReadAll(io.LimitReader(r.Body, 1<<20))
+	sealed, err := io.ReadAll(io.LimitReader(r.Body, 8<<10))
 	if err != nil {
 		refuse(w, http.StatusBadRequest, err.Error())
 		return
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.run.released != nil {
+	switch {
+	case e.run.released != nil:
 		refuse(w, http.StatusConflict, "released already")
 		return
-	}
-	info := binding.ReleaseInfo(e.run.binding.Digest())
-	keyFile, err := hpke.Open(e.run.key, hpke.HKDFSHA256(), hpke.AES256GCM(), info, sealed)
-	if err != nil {
-		refuse(w, http.StatusBadRequest, "not sealed to this enclave")
+	case e.bundle == nil:
+		refuse(w, http.StatusConflict, "no bundle waits for a data key")
 		return
 	}
-	e.run.released = keyFile
-	_ = json.NewEncoder(w).Encode(map[string][]string{"public_keys": {PublicKey}})
+	dataKey, err := e.open(sealed)
+	if err != nil {
+		refuse(w, http.StatusBadRequest, err.Error())
+		return
+	}
+	e.run.released = dataKey
+	var keys []string
+	for _, key := range e.bundle.PublicKeys {
+		keys = append(keys, fmt.Sprintf("%#x", key))
+	}
+	_ = json.NewEncoder(w).Encode(map[string][]string{"public_keys": keys})
+}
+
+// open returns the data key of a release for the bundle.
+func (e *Enclave) open(sealed []byte) ([]byte, error) {
+	info := binding.ReleaseInfo(e.run.binding.Digest())
+	message, err := hpke.Open(e.run.key, hpke.HKDFSHA256(), hpke.AES256GCM(), info, sealed)
+	if err != nil {
+		return nil, errors.New("not sealed to this enclave")
+	}
+	digest, dataKey, err := envelope.ParseRelease(message)
+	if err != nil {
+		return nil, err
+	}
+	if digest != e.bundle.Digest() {
+		return nil, errors.New("the data key of another bundle")
+	}
+	if ours, err := e.bundle.Commits(dataKey); err != nil || !ours {
+		return nil, errors.New("not the data key of this bundle")
+	}
+	return dataKey, nil
 }
 
 func refuse(w http.ResponseWriter, status int, message string) {

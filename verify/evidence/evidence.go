@@ -2,7 +2,7 @@
 // anybody can repeat the verification later, with no network and another
 // verifier.
 //
-//	evidence.json     version, URL, time and nonce
+//	evidence.json     version, URL, time, nonce, and the configuration of a bundle
 //	document.cbor     the attestation document
 //	binding.bin       the binding that it commits to
 //	certificate.pem   the certificate of the TLS peer
@@ -53,6 +53,9 @@ type index struct {
 	URL     string    `json:"url"`
 	Time    time.Time `json:"time"`
 	Nonce   string    `json:"nonce"`
+
+	// Configuration is that of the bundle whose data key was to be released.
+	Configuration *pcrs.Digest `json:"configuration,omitempty"`
 }
 
 // A Folder is what the files hold.
@@ -104,7 +107,11 @@ type File struct {
 
 // Files returns what the folder consists of.
 func (f Folder) Files() ([]File, error) {
-	idx, err := encode(index{version, f.URL, f.Time, hex.EncodeToString(f.Nonce)})
+	entry := index{Version: version, URL: f.URL, Time: f.Time, Nonce: hex.EncodeToString(f.Nonce)}
+	if f.Configuration != (pcrs.Digest{}) {
+		entry.Configuration = &f.Configuration
+	}
+	idx, err := encode(entry)
 	if err != nil {
 		return nil, err
 	}
@@ -215,7 +222,7 @@ func readIndex(dir string) (Folder, error) {
 	return Folder{Evidence: e}, err
 }
 
-// ParseIndex reads evidence.json: address, time and nonce.
+// ParseIndex reads evidence.json: all that the other files do not hold.
 func ParseIndex(data []byte) (Evidence, error) {
 	var idx index
 	if err := DecodeStrict(data, &idx); err != nil {
@@ -228,7 +235,11 @@ func ParseIndex(data []byte) (Evidence, error) {
 	if err != nil || len(nonce) != NonceSize {
 		return Evidence{}, fmt.Errorf("%s: got nonce %q, want %d hexadecimal digits", indexFile, idx.Nonce, 2*NonceSize)
 	}
-	return Evidence{URL: idx.URL, Time: idx.Time, Nonce: nonce}, nil
+	e := Evidence{URL: idx.URL, Time: idx.Time, Nonce: nonce}
+	if idx.Configuration != nil {
+		e.Configuration = *idx.Configuration
+	}
+	return e, nil
 }
 
 // IsIndex tells whether data is meant to be an evidence.json.

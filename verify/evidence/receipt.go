@@ -14,9 +14,8 @@ import (
 	"holdfast/verify/report"
 )
 
-// A Receipt says what was released to a verified enclave. It has no secret: the
-// digest of a key file tells nothing of the keys in it, which are 32 random
-// bytes each.
+// A Receipt says what was released to a verified enclave: the data key of a bundle.
+// It has no secret.
 type Receipt struct {
 	Version      int               `json:"version"`
 	Time         time.Time         `json:"time"` // when the enclave had answered
@@ -28,9 +27,17 @@ type Receipt struct {
 	PCRs         []Register        `json:"pcrs"`
 	Document     pcrs.Digest       `json:"document_sha384"`
 	Binding      pcrs.Digest       `json:"binding_sha384"`
-	KeyFile      pcrs.Digest       `json:"key_file_sha384"`
+	Bundle       Bundle            `json:"bundle"`
 	Sealed       pcrs.Digest       `json:"sealed_sha384"`
 	PublicKeys   []string          `json:"public_keys"`
+}
+
+// A Bundle names a sealed bundle.
+type Bundle struct {
+	Name          string      `json:"name"`
+	Version       uint64      `json:"version"`
+	Digest        pcrs.Digest `json:"sha384"` // of the file
+	Configuration pcrs.Digest `json:"configuration_sha384"`
 }
 
 // A Register is one register of the document, all of which a receipt lists in
@@ -41,10 +48,10 @@ type Register struct {
 }
 
 // receiptVersion is that of the receipt's form.
-const receiptVersion = 1
+const receiptVersion = 2
 
-// maxReceiptSize bounds a receipt: a public key takes 120 bytes, and a key file
-// of 1 MiB holds at most some 15,000.
+// maxReceiptSize bounds a receipt: a public key takes 120 bytes, and a bundle has at
+// most 16,384.
 const maxReceiptSize = 4 << 20
 
 // NewReceipt fills in what the evidence of a verification says. What was
@@ -107,6 +114,7 @@ func (r Receipt) Check(f Folder) error {
 		"document":  r.Document == pcrs.Digest(sha512.Sum384(f.Document)),
 		"binding":   r.Binding == pcrs.Digest(b.Digest()),
 		"registers": slices.Equal(r.PCRs, registers(d)),
+		"bundle":    r.Bundle.Configuration == f.Configuration && f.Configuration == pcrs.Digest(b.Configuration),
 		"time":      !r.Time.Before(f.Time),
 	} {
 		if !same {

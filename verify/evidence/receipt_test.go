@@ -18,8 +18,9 @@ import (
 // released is a folder of a real document, with a receipt that fits it.
 func released(t *testing.T) (evidence.Folder, evidence.Receipt) {
 	t.Helper()
-	bound := binding.Binding{TLSKey: []byte("key"), HPKEKey: make([]byte, binding.HPKEKeySize)}
+	bound := binding.Binding{TLSKey: []byte("key"), HPKEKey: make([]byte, binding.HPKEKeySize), Configuration: [48]byte{3}}
 	f := example()
+	f.Configuration = pcrs.Digest{3}
 	f.Document, f.Binding = marlin(t), bound.Encode()
 	d, err := document.Parse(f.Document, &report.Report{})
 	if err != nil {
@@ -28,7 +29,8 @@ func released(t *testing.T) (evidence.Folder, evidence.Receipt) {
 	entry := pcrs.Entry{Version: "v1.2.3", Image: pcrs.Image{Architecture: pcrs.X8664}}
 	r := evidence.NewReceipt(f.Evidence, d, bound, entry, false)
 	r.Time = f.Time.Add(time.Second)
-	r.KeyFile, r.Sealed = pcrs.Digest{1}, pcrs.Digest{2}
+	r.Bundle = evidence.Bundle{Name: "staking", Version: 7, Digest: pcrs.Digest{1}, Configuration: pcrs.Digest{3}}
+	r.Sealed = pcrs.Digest{2}
 	r.PublicKeys = []string{"0x01"}
 	return f, r
 }
@@ -71,6 +73,7 @@ func TestAReceiptOfOtherEvidenceIsFound(t *testing.T) {
 		"document":  func(r *evidence.Receipt) { r.Document[0] ^= 1 },
 		"binding":   func(r *evidence.Receipt) { r.Binding[0] ^= 1 },
 		"registers": func(r *evidence.Receipt) { r.PCRs[2].Value[0] ^= 1 },
+		"bundle":    func(r *evidence.Receipt) { r.Bundle.Configuration[0] ^= 1 },
 		"time":      func(r *evidence.Receipt) { r.Time = r.Time.Add(-time.Hour) },
 	} {
 		f, r := released(t)
@@ -95,10 +98,10 @@ func TestADamagedReceiptIsAnError(t *testing.T) {
 	f, _ := released(t)
 	for name, content := range map[string]string{
 		"nothing":           "",
-		"an unknown member": `{"version":1,"secret":""}`,
-		"another version":   `{"version":2}`,
-		"a short digest":    `{"version":1,"document_sha384":"00"}`,
-		"two values":        `{"version":1}{}`,
+		"an unknown member": `{"version":2,"secret":""}`,
+		"another version":   `{"version":1}`,
+		"a short digest":    `{"version":2,"document_sha384":"00"}`,
+		"two values":        `{"version":2}{}`,
 	} {
 		dir := filepath.Join(t.TempDir(), "release")
 		if err := evidence.Write(dir, f); err != nil {

@@ -13,6 +13,7 @@ import (
 	"holdfast/verify/attestation"
 	"holdfast/verify/attestation/document"
 	"holdfast/verify/binding"
+	"holdfast/verify/pcrs"
 	"holdfast/verify/report"
 )
 
@@ -34,6 +35,10 @@ type Evidence struct {
 
 	// Certificate is the DER of the certificate that the TLS peer presented.
 	Certificate []byte
+
+	// Configuration is that of the bundle whose data key was to be released, and
+	// zero where none was.
+	Configuration pcrs.Digest
 }
 
 // Verify judges the evidence as of the time it was collected. Nonce, time,
@@ -44,6 +49,7 @@ func (e Evidence) Verify(options attestation.Options) attestation.Result {
 	options.Policy.Nonce = e.Nonce
 	options.Policy.Now = e.Time
 	options.Policy.Binding = e.Binding
+	options.Policy.Configuration = e.Configuration
 	options.Policy.AtDocumentTime = false
 	if certificate, err := x509.ParseCertificate(e.Certificate); err == nil {
 		options.Policy.TLSKey = certificate.RawSubjectPublicKeyInfo

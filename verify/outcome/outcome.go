@@ -65,12 +65,13 @@ func List(checks []report.Check) string {
 
 // advice goes with a rule that stands in the way.
 var advice = map[report.Rule]string{
-	report.C7: "is this machine's clock right? for an archived document, add --at-document-time",
-	report.D1: "--nonce says what the document was asked with",
-	report.D2: "is this machine's clock right? for an archived document, add --at-document-time",
-	report.E1: "is PCRS.md that of the release which runs there? --pcrs names another",
-	report.E3: "an enclave in debug mode shows its memory to its host: start it without --debug-mode",
-	report.E9: "--binding and --certificate say what the document is bound to",
+	report.C7:  "is this machine's clock right? for an archived document, add --at-document-time",
+	report.D1:  "--nonce says what the document was asked with",
+	report.D2:  "is this machine's clock right? for an archived document, add --at-document-time",
+	report.E1:  "is PCRS.md that of the release which runs there? --pcrs names another",
+	report.E3:  "an enclave in debug mode shows its memory to its host: start it without --debug-mode",
+	report.E11: "the enclave must have this very bundle before its data key: give it to the parent instance, which hands it over",
+	report.E9:  "--binding and --certificate say what the document is bound to",
 }
 
 // Hints advises on what stands in the way of a pass.

@@ -120,8 +120,8 @@ func TestEveryVerdictHasItsWord(t *testing.T) {
 
 func TestEveryCheckIsOnThePage(t *testing.T) {
 	got := string(render(t, "pass"))
-	if n := strings.Count(got, `<th scope="row">`); n != 46 {
-		t.Errorf("got %d checks, want 46", n)
+	if n := strings.Count(got, `<th scope="row">`); n != 48 {
+		t.Errorf("got %d checks, want 48", n)
 	}
 	for _, id := range []string{"A1", "C7", "S1", "D1", "E9", "P1"} {
 		if !strings.Contains(got, `<th scope="row">`+id+`</th>`) {

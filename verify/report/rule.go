@@ -71,6 +71,8 @@ const (
 	E8
 	E9
 	E10
+	E11
+	E12
 
 	rules // how many there are
 )
@@ -127,6 +129,8 @@ var catalog = [rules]struct {
 	E8:  {"E8", Binding, "PCR16: configuration"},
 	E9:  {"E9", Binding, "channel binding"},
 	E10: {"E10", Measurements, "start of the enclave"},
+	E11: {"E11", Binding, "configuration of the bundle"},
+	E12: {"E12", Binding, "PCR16 of the bundle"},
 }
 
 // Rules returns every rule in order.

@@ -6,11 +6,12 @@
 // for granted: a missing measurement or limit fails, a missing nonce or binding
 // is reported as skipped, and a report with a skipped rule is no pass.
 //
-// The rules are D1, D2, P1 and E1 to E10 of package report.
+// The rules are D1, D2, P1 and E1 to E12 of package report.
 package judgement
 
 import (
 	"bytes"
+	"crypto/sha512"
 	"crypto/subtle"
 	"fmt"
 	"strconv"
@@ -61,6 +62,15 @@ type Policy struct {
 	// SubjectPublicKeyInfo of the TLS peer that served it.
 	Binding, TLSKey []byte
 
+	// Generation is the encoded generation that a document speaks of, which then
+	// binds no channel and answers no nonce: nobody asked, and what it binds is a
+	// bundle that is sealed once. Nil for any other document.
+	Generation []byte
+
+	// Configuration is that of the bundle whose data key is to be released: its
+	// SHA-384. Zero stands for no bundle, of which E11 and E12 tell.
+	Configuration [sha512.Size384]byte
+
 	// Strict refuses fields that this version does not know.
 	Strict bool
 }
@@ -70,6 +80,13 @@ type Policy struct {
 type Judgement struct {
 	Entry   pcrs.Entry
 	Binding binding.Binding
+
+	// Generation is nil unless the policy has one.
+	Generation *binding.Generation
+
+	// Configuration is that of the policy once E11 and E12 have found it in the
+	// enclave, and zero otherwise.
+	Configuration [sha512.Size384]byte
 }
 
 // Judge applies a policy and notes each rule in r.
@@ -87,6 +104,7 @@ func Judge(d *document.Document, policy Policy, r *report.Report) Judgement {
 	j.binding()
 	j.configuration()
 	j.start()
+	j.bundle()
 	return j.out
 }
 
@@ -108,6 +126,8 @@ func (j *judge) unknownKeys() {
 func (j *judge) nonce() {
 	want := j.policy.Nonce
 	switch {
+	case len(want) == 0 && j.policy.Generation != nil:
+		j.r.Pass(report.D1, "", "none: nobody asked for a generation's document")
 	case len(want) == 0:
 		j.r.Skip(report.D1, "the verifier's nonce", "no nonce was asked for")
 	case len(want) < MinNonceSize:
@@ -148,6 +168,10 @@ func (j *judge) age() {
 // binding applies E9: user_data commits to the binding, and the binding to the
 // key of the TLS connection.
 func (j *judge) binding() {
+	if j.policy.Generation != nil {
+		j.generation()
+		return
+	}
 	const expected = "user_data = SHA-384 of the binding, which names this TLS key"
 	if len(j.policy.Binding) == 0 || len(j.policy.TLSKey) == 0 {
 		j.r.Skip(report.E9, expected, "no binding, or no TLS key, to compare with")
@@ -170,6 +194,20 @@ func (j *judge) binding() {
 	}
 }
 
+// generation applies E9 to a document of keys that were made inside.
+func (j *judge) generation() {
+	const expected = "user_data = SHA-384 of the generation"
+	g, err := binding.ParseGeneration(j.policy.Generation)
+	if err != nil {
+		j.r.Fail(report.E9, expected, err.Error())
+		return
+	}
+	digest := g.Digest()
+	if j.r.Record(report.E9, subtle.ConstantTimeCompare(j.doc.UserData, digest[:]) == 1, fmt.Sprintf("user_data %x", digest), "user_data "+quote(j.doc.UserData)) {
+		j.out.Generation = &g
+	}
+}
+
 // configuration applies E8. Once a configuration is in force, the enclave has
 // extended its digest into PCR16 and locked it.
 func (j *judge) configuration() {
@@ -181,6 +219,10 @@ func (j *judge) configuration() {
 	pcr16, there := j.doc.PCRs[16]
 	if there {
 		got = pcr16.String()
+	}
+	if j.policy.Generation != nil {
+		j.r.Pass(report.E8, "", got+": that of the enclave, which need not be the bundle's that it made")
+		return
 	}
 	if c := j.out.Binding.Configuration; c != [48]byte{} {
 		want := document.Extend(pcrs.PCR{}, c[:])
@@ -203,3 +245,37 @@ func (j *judge) start() {
 	}
 	j.r.Pass(report.E10, "", got)
 }
+
+// bundle applies E11 and E12: before a data key is released, the enclave has the
+// configuration of its bundle, and has extended it into PCR16 and locked that. A
+// document shows a register above PCR15 only once it is locked.
+func (j *judge) bundle() {
+	want := j.policy.Configuration
+	if want == [sha512.Size384]byte{} {
+		const none = "not compared: no bundle is to be released"
+		j.r.Pass(report.E11, "", none)
+		j.r.Pass(report.E12, "", none)
+		return
+	}
+	if j.r.Check(report.E9).Verdict != report.Pass {
+		j.r.Skip(report.E11, fmt.Sprintf("%x", want), "E9 does not hold")
+		j.r.Skip(report.E12, fmt.Sprintf("PCR16 of %x", want), "E9 does not hold")
+		return
+	}
+	bound, got := j.out.Binding.Configuration, NoBundle
+	if bound != [sha512.Size384]byte{} {
+		got = fmt.Sprintf("%x", bound)
+	}
+	same := j.r.Record(report.E11, bound == want, fmt.Sprintf("%x", want), got)
+	register, got := document.Extend(pcrs.PCR{}, want[:]), "no PCR16, or one that is not locked"
+	pcr16, there := j.doc.PCRs[16]
+	if there {
+		got = pcr16.String()
+	}
+	if j.r.Record(report.E12, there && pcr16 == register, register.String(), got) && same {
+		j.out.Configuration = want
+	}
+}
+
+// NoBundle is what E11 gets of an enclave that has not been given a bundle.
+const NoBundle = "none: the enclave has not been given a bundle"
