@@ -332,7 +332,8 @@ func readToken(name string) (secret.Bytes, error) {
 
 // readCredentials reads what "aws iam create-access-key" prints.
 func readCredentials(name string, s *holder.Secrets) error {
-	data, err := holder.ReadFile(name, maxSecretFile)
+	const limit = 4 << 10
+	data, err := holder.ReadFile(name, limit)
 	defer clear(data)
 	if err != nil {
 		return err

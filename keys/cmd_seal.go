@@ -129,7 +129,21 @@ func (s *sealing) check(noAge bool) error {
 			return err
 		}
 	}
+	s.warn()
 	return s.checkCertificate(time.Now())
+}
+
+// warn says again, with each bundle, what was left open on purpose.
+func (s *sealing) warn() {
+	if name, ok := s.configuration.Clients.Any(); ok {
+		s.t.warn("client %s: whoever reaches the signer may have signed what that client may", name)
+	}
+	if s.configuration.Slashing.Freshness == bundle.JournalFreshness {
+		s.t.warn("slashing freshness journal: whoever has the parent's disk can roll slashing records back")
+	}
+	if s.recipients != nil && !s.folder.IsOwn(s.recipients) {
+		s.t.warn("%s does not name your own identity: you cannot open this bundle", s.folder.Path(holder.RecipientsFile))
+	}
 }
 
 func (s *sealing) checkCertificate(now time.Time) error {

@@ -86,8 +86,9 @@ func (f *flags) given(name string) bool {
 	return found
 }
 
-// maxSecretFile bounds a passphrase or a token in a file, in bytes.
-const maxSecretFile = 4 << 10
+// maxSecretFile bounds a passphrase or a token in a file, in bytes. What opens an
+// identity elsewhere takes no longer passphrase.
+const maxSecretFile = 1 << 10
 
 // readSecret reads the first line of a file.
 func readSecret(name string) (secret.Bytes, error) {

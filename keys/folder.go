@@ -61,6 +61,8 @@ func (f *flags) newPassphrase(ctx context.Context, t *terminal, none bool) (secr
 		return secret.Bytes{}, err
 	case !bytes.Equal(first.Reveal(), second.Reveal()):
 		return secret.Bytes{}, errors.New("these were two passphrases")
+	case first.Len() > maxSecretFile:
+		return secret.Bytes{}, fmt.Errorf("the passphrase has %d bytes, want at most %d", first.Len(), maxSecretFile)
 	case first.Len() == 0:
 		return secret.Bytes{}, withHint(errors.New("the passphrase is empty"), "--no-passphrase leaves the identity in clear")
 	}

@@ -40,8 +40,8 @@ const usage = `usage: keys COMMAND [flags] ...
 "keys COMMAND --help" explains a command.
 
 exit status:
-  0  done                      3  malformed input
-  1  failed; nothing changed   4  wrong password or passphrase
+  0  done            3  malformed input
+  1  failed          4  wrong password or passphrase
   2  wrong usage
 `
 

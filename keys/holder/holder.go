@@ -25,6 +25,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"filippo.io/age"
@@ -235,6 +236,14 @@ func (f *Folder) Recipients() ([]age.Recipient, error) {
 		return nil, fmt.Errorf("%s: %w", f.path(RecipientsFile), err)
 	}
 	return recipients, nil
+}
+
+// IsOwn reports whether the folder's own identity is among recipients.
+func (f *Folder) IsOwn(recipients []age.Recipient) bool {
+	return slices.ContainsFunc(recipients, func(r age.Recipient) bool {
+		hybrid, ok := r.(*age.HybridRecipient)
+		return ok && hybrid.String() == f.identity.Recipient().String()
+	})
 }
 
 // CheckRecipients reports recipients that a folder could not have together.

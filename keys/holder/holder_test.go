@@ -263,9 +263,13 @@ func TestRecipientsMayBeAdded(t *testing.T) {
 	}
 	c := contents()
 	c.Recipients = []string{other.Recipient().String()}
-	recipients, err := open(t, create(t, c)).Recipients()
+	f := open(t, create(t, c))
+	recipients, err := f.Recipients()
 	if err != nil || len(recipients) != 2 {
 		t.Fatalf("got %d, %v", len(recipients), err)
+	}
+	if !f.IsOwn(recipients) || !f.IsOwn(recipients[:1]) || f.IsOwn(recipients[1:]) {
+		t.Error("the folder does not know its own recipient")
 	}
 	if err := holder.CheckRecipients(c.Recipients); err != nil {
 		t.Error(err)

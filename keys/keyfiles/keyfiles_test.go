@@ -2,10 +2,6 @@ package keyfiles_test
 
 import (
 	"context"
-	"crypto/aes"
-	"crypto/cipher"
-	"crypto/pbkdf2"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"os"
@@ -16,39 +12,16 @@ import (
 	"holdfast/enclave/ethereum/bls"
 	"holdfast/enclave/ethereum/keystore"
 	"holdfast/keys/keyfiles"
+	"holdfast/keys/keyfiles/keyfilestest"
 )
 
 const abandon = "abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon about"
 
-// newKeystore makes the keystore of the scalar n under a password, as EIP-2335
-// says, with as few iterations as it allows.
-func newKeystore(t testing.TB, n byte, password string) string {
-	t.Helper()
-	derived, err := pbkdf2.Key(sha256.New, password, []byte("salt"), 2, 32)
-	if err != nil {
-		t.Fatal(err)
-	}
-	block, err := aes.NewCipher(derived[:16])
-	if err != nil {
-		t.Fatal(err)
-	}
-	sealed := [32]byte{31: n}
-	cipher.NewCTR(block, make([]byte, 16)).XORKeyStream(sealed[:], sealed[:])
-	sum := sha256.Sum256(append(append([]byte(nil), derived[16:]...), sealed[:]...))
-	return fmt.Sprintf(`{"crypto":{"kdf":{"function":"pbkdf2","params":{"dklen":32,"c":2,"prf":"hmac-sha256","salt":"%x"},"message":""},
-		"checksum":{"function":"sha256","params":{},"message":"%x"},
-		"cipher":{"function":"aes-128-ctr","params":{"iv":"%032d"},"message":"%x"}},
-		"pubkey":"%s","path":"","uuid":"x","version":4}`, "salt", sum, 0, sealed, publicKey(t, n).String()[2:])
+func newKeystore(_ testing.TB, n byte, password string) string {
+	return keyfilestest.Keystore(n, password)
 }
 
-func publicKey(t testing.TB, n byte) bls.PublicKey {
-	t.Helper()
-	key, err := bls.NewSecretKey(&[32]byte{31: n})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return key.PublicKey()
-}
+func publicKey(_ testing.TB, n byte) bls.PublicKey { return keyfilestest.PublicKey(n) }
 
 // write makes a folder of files.
 func write(t testing.TB, files map[string]string) string {
