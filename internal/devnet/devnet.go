@@ -23,7 +23,8 @@ import (
 // Variable names the directory of the peers' programs in the environment, set by 'bin/image env'.
 const Variable = "HOLDFAST_DEVNET_DIR"
 
-// genesisDelay is what the beacon node gets to start before the first slot, on a busy machine.
+// genesisDelay is what the nodes get to start before the first slot. Where they take longer, the first slots
+// stay empty.
 const genesisDelay = 15 * time.Second
 
 // A chain is a running network of one beacon node, one execution client and at most one validator client.

@@ -12,7 +12,8 @@ import (
 
 // The chain's clock: short epochs of few slots, which a test can wait for, but no shorter slots. In each,
 // before it does anything else, Prysm asks for one selection proof after the other for every seat in the
-// sync committee that it holds. Here it holds all 512.
+// sync committee that it holds. Here it holds all 512, which takes a second of a busy processor. Where a
+// slot comes too short, its duties are late or lost, and the next epoch is finalised instead.
 const (
 	secondsPerSlot = 3
 	slotsPerEpoch  = 4

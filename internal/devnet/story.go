@@ -38,8 +38,9 @@ var (
 )
 
 // FinaliseThroughAReplacement runs a chain whose validators' keys only a signer has, until it finalises
-// five epochs. The signer lets any client have the given types signed. Then it ends the signer, starts another, releases the same keys to that one, and runs the
-// chain until it finalises an epoch that began with the second signer. No validator may be slashed.
+// five epochs. The signer lets any client have the given types signed. Then it ends the signer, starts
+// another, releases the same keys to that one, and runs the chain until it finalises an epoch that began with
+// the second signer. No validator may be slashed. A signer that refuses for an epoch or two delays it only.
 //
 // A signer keeps what it signed in memory. So between the two it waits as docs/threat-model.md has it: the
 // time of two epochs and a slot from the last moment at which the first can have signed. Every duty after
