@@ -26,7 +26,6 @@ func comparisons() []comparison {
 		{"sign-over-handler", "./enclave/ethereum", "BenchmarkSignOverHandler", "BenchmarkSignBare"},
 		{"sign-over-https", "./enclave/ethereum", "BenchmarkSignOverHTTPS", "BenchmarkSignBare"},
 		{"load-10000-keys", "./enclave/ethereum", "BenchmarkLoad10000", "BenchmarkDerive10000"},
-		{"verify-document", "./verify/attestation", "BenchmarkVerifyDocument", "BenchmarkFiveP384"},
 	}
 }
 
