@@ -7,8 +7,10 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"os"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -40,8 +42,10 @@ const (
 // Run it with -benchtime 1x: one round takes as long as it needs.
 func BenchmarkHalfLoad(b *testing.B) {
 	runtime.GOMAXPROCS(2) // the client must be on time; -cpu 1 counts for the signer
-	clients := connect(b)
+	server := startSigner(b)
+	clients := connect(b, server)
 	for b.Loop() {
+		others := measureOthers(b, server)
 		bare := bareSignatures(b)
 		rate := capacity(b, clients)
 		even := open(b, clients, schedule(rate/2, func() float64 { return 1 }))
@@ -50,6 +54,7 @@ func BenchmarkHalfLoad(b *testing.B) {
 		slices.Sort(bare)
 		b.ReportMetric(float64(bare[len(bare)/2]), "bare-ns")
 		b.ReportMetric(rate, "capacity/s")
+		b.ReportMetric(others(), "others-%")
 		for name, took := range map[string][]time.Duration{"even": even, "random": random} {
 			for _, percent := range []int{50, 90, 99} {
 				b.ReportMetric(float64(took[len(took)*percent/100]), fmt.Sprintf("%s-p%d-ns", name, percent))
@@ -57,6 +62,41 @@ func BenchmarkHalfLoad(b *testing.B) {
 			b.ReportMetric(float64(took[len(took)-1]), name+"-most-ns")
 		}
 	}
+}
+
+// measureOthers returns a function that says which share of the machine's processors other programs than
+// this and the signer have used since, in percent: what they take shows in latencies.
+func measureOthers(b *testing.B, server *signerProcess) func() float64 {
+	b.Helper()
+	ours := func() float64 { return float64(cpuTime(b))/1e9 + server.cpu(b) }
+	began, busy := ours(), busySeconds(b)
+	begun := time.Now()
+	return func() float64 {
+		whole := time.Since(begun).Seconds() * float64(runtime.NumCPU())
+		return 100 * max(0, busySeconds(b)-busy-(ours()-began)) / whole
+	}
+}
+
+// busySeconds reads the first line of proc_stat(5): time in hundredths of seconds, of which the fourth and the
+// fifth number are of processors with nothing to do.
+func busySeconds(b *testing.B) float64 {
+	b.Helper()
+	data, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		b.Fatal(err)
+	}
+	line, _, _ := strings.Cut(string(data), "\n")
+	var busy float64
+	for i, field := range strings.Fields(line)[1:] {
+		ticks, err := strconv.ParseFloat(field, 64)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if i != 3 && i != 4 && i < 8 { // time of guests is in that of users already
+			busy += ticks / 100
+		}
+	}
+	return busy
 }
 
 // bareSignatures are times of a signature alone.
@@ -82,9 +122,8 @@ type dutiful struct {
 	target int
 }
 
-// connect starts a signer and makes as many clients of it as it has keys, each with its handshake done.
-func connect(b *testing.B) []*dutiful {
-	server := startSigner(b)
+// connect makes as many clients of a signer as it has keys, each with its handshake done.
+func connect(b *testing.B, server *signerProcess) []*dutiful {
 	clients := make([]*dutiful, signerKeys)
 	for i := range clients {
 		conn, err := tls.Dial("tcp", strings.TrimPrefix(server.url, "https://"), &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13}) // its certificate is httptest's

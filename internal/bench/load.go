@@ -33,5 +33,6 @@ func halfLoad(ctx context.Context, stdout, stderr io.Writer) ([]string, error) {
 			get(arrivals.unit+"-p50-ns")/bare, get(arrivals.unit+"-p90-ns")/bare, p99, get(arrivals.unit+"-most-ns")/bare)
 		figures = append(figures, fmt.Sprintf("figure %s %.2f ratio", arrivals.figure, p99))
 	}
+	fmt.Fprintf(stdout, "meanwhile other programs kept %.0f %% of the machine's processors busy; above a few, latencies are theirs\n", all["BenchmarkHalfLoad"]["others-%"])
 	return figures, err
 }

@@ -35,7 +35,6 @@ func comparisons() []comparison {
 		{"load-10000-keys", "./enclave/ethereum", "BenchmarkLoad10000", "BenchmarkDerive10000", ""},
 		{"seal-10000-keys", "./enclave/bundle", "BenchmarkSeal", "BenchmarkDerive", "seal-10000-keys-memory"},
 		{"open-10000-keys", "./enclave/bundle", "BenchmarkOpen", "BenchmarkDerive", "open-10000-keys-memory"},
-		{"verify-document", "./verify/attestation", "BenchmarkVerifyDocument", "BenchmarkFiveP384", ""},
 	}
 }
 
