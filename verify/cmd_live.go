@@ -22,8 +22,10 @@ const liveHelp = `usage: verify live [flags] URL
 Asks a running enclave for an attestation document with a fresh nonce, and
 checks it: form, certificate chain to AWS's root, signature, time, nonce, the
 measurements against PCRS.md, and that the document is bound to this very TLS
-connection.
+connection. With a bundle, also that the enclave has its configuration.
 ` + commonFlags + `
+  --bundle FILE           check that the enclave binds the configuration of this
+                          bundle, and has it in PCR16, locked (E11, E12)
   --evidence DIR          store everything the verdict rests on in a new folder
   --save-certificate FILE store the enclave's certificate, for a client's trust
                           store, if every check passes
@@ -31,6 +33,7 @@ connection.
 
 examples:
   verify live https://signer.example:9000
+  verify live --bundle bundle.hf https://signer.example:9000
   verify live --evidence audit-2026-11 --json https://signer.example:9000
   verify live --save-certificate signer.pem https://signer.example:9000
 `
@@ -40,7 +43,8 @@ type visit struct {
 	*verification
 	evidenceDir, certificateFile, nonce string
 
-	// configuration is that of a bundle to be released, and zero in verify live.
+	// configuration is that of the bundle that the enclave must have, and zero where
+	// none was named.
 	configuration pcrs.Digest
 
 	channel *channel.Channel
@@ -58,8 +62,17 @@ func newVisit(name string) *visit {
 
 func runLive(ctx context.Context, t *terminal, args []string) error {
 	v := newVisit("live")
+	var bundleFile string
+	v.set.StringVar(&bundleFile, "bundle", "", "")
 	if err := v.parse(t, liveHelp, args, "URL"); err != nil {
 		return err
+	}
+	if bundleFile != "" {
+		bundle, err := readBundle(bundleFile)
+		if err != nil {
+			return err
+		}
+		v.configuration = bundle.ConfigurationDigest()
 	}
 	if err := v.run(ctx, v.set.Arg(0)); err != nil {
 		return err

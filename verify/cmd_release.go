@@ -108,7 +108,7 @@ func openBundle(name string, files []string) (sealedKey, error) {
 		return sealedKey{}, err
 	}
 	if e.Age == nil {
-		return sealedKey{}, errorWithHint(exitFailed, fmt.Errorf("%s: %w", name, release.ErrNoAge), `"verify live" checks the enclave, and "verify policy" the policy of the KMS key`)
+		return sealedKey{}, errorWithHint(exitFailed, fmt.Errorf("%s: %w", name, release.ErrNoAge), `"verify live --bundle" checks the enclave, and "verify policy" the policy of the KMS key`)
 	}
 	if len(files) == 0 {
 		return sealedKey{}, usageError("--identity is missing: the age identity that opens the bundle")

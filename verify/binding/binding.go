@@ -93,8 +93,8 @@ func Parse(data []byte) (Binding, error) {
 	return b, nil
 }
 
-// ReleaseInfo returns the HPKE info under which a key file is sealed to the
-// enclave whose binding has this digest, so that a sealed file opens in no
+// ReleaseInfo returns the HPKE info under which a data key is sealed to the
+// enclave whose binding has this digest, so that a sealed key opens in no
 // other context.
 func ReleaseInfo(digest [sha512.Size384]byte) []byte {
 	return append([]byte(releaseLabel), digest[:]...)

@@ -54,7 +54,7 @@ type index struct {
 	Time    time.Time `json:"time"`
 	Nonce   string    `json:"nonce"`
 
-	// Configuration is that of the bundle whose data key was to be released.
+	// Configuration is that of the bundle that the enclave had to have.
 	Configuration *pcrs.Digest `json:"configuration,omitempty"`
 }
 

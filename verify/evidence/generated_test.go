@@ -106,3 +106,14 @@ func forHolder(t *testing.T, a *generatedAnswer) {
 	a.bundle.Age = e.Age
 	a.generation.Bundle = a.bundle.Digest()
 }
+
+func FuzzParseGenerated(f *testing.F) {
+	f.Add([]byte(`{"bundle":"","pubkeys":[],"document":"","bound":""}`))
+	f.Add([]byte(`{"bundle":"aG9sZGZhc3QvYnVuZGxlL3YxCg==","pubkeys":["0x"],"document":"hEQ=","bound":"aG9sZGZhc3QvZ2VuZXJhdGlvbi92MQ==","skipped":{"a":"b"}}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		g, err := evidence.ParseGenerated(data)
+		if err == nil && (g.Generation.Bundle != g.Bundle.Digest() || len(g.PublicKeys()) != len(g.Bundle.PublicKeys)) {
+			t.Errorf("a generation of another bundle: %+v", g.Generation)
+		}
+	})
+}

@@ -36,8 +36,8 @@ type Evidence struct {
 	// Certificate is the DER of the certificate that the TLS peer presented.
 	Certificate []byte
 
-	// Configuration is that of the bundle whose data key was to be released, and
-	// zero where none was.
+	// Configuration is that of the bundle that the enclave had to have, and zero
+	// where none was named.
 	Configuration pcrs.Digest
 }
 

@@ -67,8 +67,8 @@ type Policy struct {
 	// bundle that is sealed once. Nil for any other document.
 	Generation []byte
 
-	// Configuration is that of the bundle whose data key is to be released: its
-	// SHA-384. Zero stands for no bundle, of which E11 and E12 tell.
+	// Configuration is the SHA-384 of the configuration of the bundle that the
+	// enclave must have. Zero stands for no bundle, of which E11 and E12 tell.
 	Configuration [sha512.Size384]byte
 
 	// Strict refuses fields that this version does not know.
@@ -252,7 +252,7 @@ func (j *judge) start() {
 func (j *judge) bundle() {
 	want := j.policy.Configuration
 	if want == [sha512.Size384]byte{} {
-		const none = "not compared: no bundle is to be released"
+		const none = "not compared: no bundle was named"
 		j.r.Pass(report.E11, "", none)
 		j.r.Pass(report.E12, "", none)
 		return
