@@ -34,6 +34,9 @@ type ceremony struct {
 // begin reads what a ceremony is asked with, and pins its configuration.
 func (a *application) begin(ctx context.Context, name string, version uint64, configuration []byte, nonce string) (*ceremony, error) {
 	c := &ceremony{name: name, version: version}
+	if !envelope.IsName(name) || version == 0 {
+		return nil, fmt.Errorf("got name %.80q and version %d, want 1 to %d of a-z, 0-9 and hyphen, and at least 1", name, version, envelope.MaxNameSize)
+	}
 	if n, err := hex.Decode(c.nonce[:], []byte(nonce[:min(len(nonce), 2*len(c.nonce))])); err != nil || n != len(c.nonce) || len(nonce) != 2*n {
 		return nil, fmt.Errorf("want a nonce of %d hexadecimal digits", 2*len(c.nonce))
 	}

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"strings"
@@ -258,6 +259,28 @@ func unlockUnder(t *testing.T, c *channel.Channel, judged judgement.Judgement, m
 		t.Fatal(err)
 	}
 	return release.Send(t.Context(), c, wrapped)
+}
+
+// post sends a message to the control port.
+func (e *running) post(t *testing.T, path string, body []byte) (int, string) {
+	t.Helper()
+	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return e.ports.Dial(ctx, message.Port)
+	}}
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://enclave"+path, bytes.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := transport.RoundTrip(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	answer, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return response.StatusCode, string(answer)
 }
 
 // readExample returns Web3Signer's example of an attestation and the signing

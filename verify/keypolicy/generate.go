@@ -134,12 +134,12 @@ func (p Parameters) provisioning() outStatement {
 	}
 }
 
-// allow lets one image decrypt.
+// allow lets one image decrypt, and make the data key of what it seals itself.
 func (p Parameters) allow(e pcrs.Entry) outStatement {
 	return outStatement{
 		Sid: "Attested decrypt " + words(e.Version+" "+string(e.Image.Architecture)), Effect: "Allow",
 		Principal: map[string]string{"AWS": p.Parent},
-		Action:    "kms:Decrypt", Resource: "*",
+		Action:    []string{"kms:Decrypt", "kms:GenerateDataKey"}, Resource: "*",
 		Condition: map[string]map[string]any{
 			"StringEqualsIgnoreCase": p.measurements(e.Image),
 			"StringEquals":           {"kms:EncryptionContext:purpose": p.Purpose},
