@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"holdfast/enclave/bundle"
 	"holdfast/enclave/secret"
 	"holdfast/enclave/serve/access"
 	"holdfast/keys/authority"
@@ -94,17 +96,16 @@ func (c *certification) check() error {
 	return nil
 }
 
+// certify makes the certificate with its files, and then lists it: a certificate that
+// is not listed opens nothing.
 func (c *certification) certify(t *terminal, folder *holder.Folder, secrets *holder.Secrets) error {
 	o, settings, _, err := readConfiguration(folder)
 	if err != nil {
 		return err
 	}
-	listed := o.client(c.name)
-	switch {
-	case listed != nil && !c.renew:
-		return withHint(fmt.Errorf("client %s is listed already", c.name), "--renew makes it a further certificate")
-	case listed == nil && c.renew:
-		return withHint(fmt.Errorf("client %s is not listed", c.name), "without --renew it is made")
+	listed, err := c.find(o)
+	if err != nil {
+		return err
 	}
 	address, err := c.address(settings.Names)
 	if err != nil {
@@ -140,13 +141,29 @@ func (c *certification) certify(t *terminal, folder *holder.Folder, secrets *hol
 	if err != nil {
 		return errors.Join(err, os.RemoveAll(c.out))
 	}
-	fmt.Fprintf(t.stdout, "%s has the files of client %s, for %s on its machine\n", filepath.ToSlash(c.out), c.name, c.path)
-	fmt.Fprintf(t.stdout, "its certificate is valid until %s\n", pair.Leaf.NotAfter.Format(time.DateOnly))
-	fmt.Fprintf(t.stdout, "the configuration is another now, and takes effect with a new bundle and a restart of the enclave\n")
-	describeConfiguration(t.stdout, settings)
-	describePolicy(t.stdout, settings)
-	s.describe(t.stdout, c.only)
+	c.report(t.stdout, settings, pair, s)
 	return nil
+}
+
+// find returns the client as it is listed, nil for a new one.
+func (c *certification) find(o object) (object, error) {
+	listed := o.client(c.name)
+	switch {
+	case listed != nil && !c.renew:
+		return nil, withHint(fmt.Errorf("client %s is listed already", c.name), "--renew makes it a further certificate")
+	case listed == nil && c.renew:
+		return nil, withHint(fmt.Errorf("client %s is not listed", c.name), "without --renew it is made")
+	}
+	return listed, nil
+}
+
+func (c *certification) report(w io.Writer, settings *bundle.Configuration, pair *authority.Pair, s setup) {
+	fmt.Fprintf(w, "%s has the files of client %s, for %s on its machine\n", filepath.ToSlash(c.out), c.name, c.path)
+	fmt.Fprintf(w, "its certificate is valid until %s\n", pair.Leaf.NotAfter.Format(time.DateOnly))
+	fmt.Fprintf(w, "the configuration is another now, and takes effect with a new bundle and a restart of the enclave\n")
+	describeConfiguration(w, settings)
+	describePolicy(w, settings)
+	s.describe(w, c.only)
 }
 
 // address is what the client calls the signer by.

@@ -138,6 +138,10 @@ func (t *terminal) exitStatus(err error) int {
 	if err == nil || errors.Is(err, flag.ErrHelp) {
 		return 0
 	}
+	if errors.Is(err, context.Canceled) {
+		fmt.Fprintln(t.stderr, "keys: interrupted")
+		return exitFailed
+	}
 	for line := range strings.SplitSeq(err.Error(), "\n") {
 		fmt.Fprintf(t.stderr, "keys: %s\n", line)
 	}

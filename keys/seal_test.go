@@ -287,3 +287,13 @@ func keystoreOf(t *testing.T, n byte) string {
 	write(t, name, keyfilestest.Keystore(n, "another planted password"))
 	return name
 }
+
+func TestAnInterruptionSaysSo(t *testing.T) {
+	h := hold(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	h.printed.Reset()
+	if status := run(ctx, h.terminal, []string{"add", "a.json", "--password-file", "password"}); status != exitFailed || h.printed.String() != "keys: interrupted\n" {
+		t.Errorf("got %d, %s", status, &h.printed)
+	}
+}
