@@ -9,7 +9,6 @@ import (
 	"maps"
 	"slices"
 	"strconv"
-	"strings"
 	"unicode/utf8"
 )
 
@@ -18,8 +17,10 @@ import (
 // order of their names, and no escape but where JSON demands one. What `jq -cjS`
 // prints is the same.
 //
-// A configuration holds objects with names of ASCII, arrays, strings of valid
-// Unicode, booleans and unsigned integers of 64 bits; anything else is an error.
+// A configuration holds objects whose names are printable ASCII without quote and
+// backslash, arrays, strings of valid Unicode, booleans and unsigned integers of 64
+// bits, at most 32 levels deep; anything else is an error. Of a name that comes twice
+// the last value counts, so the caller reads strictly first.
 func Canonicalize(data []byte) ([]byte, error) {
 	if !utf8.Valid(data) {
 		return nil, errors.New("want valid Unicode")
@@ -33,7 +34,14 @@ func Canonicalize(data []byte) ([]byte, error) {
 	if _, err := decoder.Token(); err != io.EOF {
 		return nil, errors.New("want nothing after the JSON value")
 	}
-	return appendCanonical(make([]byte, 0, len(data)), value)
+	out, err := appendCanonical(make([]byte, 0, len(data)), value)
+	if err == nil {
+		err = checkCanonical(out)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
 }
 
 func appendCanonical(out []byte, value any) ([]byte, error) {
@@ -76,8 +84,8 @@ func appendArray(out []byte, elements []any) (_ []byte, err error) {
 func appendObject(out []byte, fields map[string]any) (_ []byte, err error) {
 	out = append(out, '{')
 	for i, name := range slices.Sorted(maps.Keys(fields)) {
-		if strings.ContainsFunc(name, func(c rune) bool { return c >= utf8.RuneSelf }) {
-			return nil, errors.New("want names of ASCII")
+		if !isFieldName(name) {
+			return nil, errors.New("want names of printable ASCII")
 		}
 		if i > 0 {
 			out = append(out, ',')

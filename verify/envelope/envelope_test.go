@@ -111,12 +111,22 @@ func TestAMisshapenFileIsRefused(t *testing.T) {
 		"configuration, order":  {changed(func(e *envelope.Envelope) { e.Configuration = []byte(`{"b":1,"a":1}`) }), "want canonical JSON"},
 		"configuration, twice":  {changed(func(e *envelope.Envelope) { e.Configuration = []byte(`{"a":1,"a":1}`) }), "want canonical JSON"},
 		"configuration, escape": {changed(func(e *envelope.Envelope) { e.Configuration = []byte(`{"a":"\u0041"}`) }), "want canonical JSON"},
-		"configuration, null":   {changed(func(e *envelope.Envelope) { e.Configuration = []byte(`{"a":null}`) }), "want no null"},
-		"configuration, float":  {changed(func(e *envelope.Envelope) { e.Configuration = []byte(`{"a":1.5}`) }), "unsigned integers"},
-		"configuration, bytes":  {changed(func(e *envelope.Envelope) { e.Configuration = []byte("{\"a\":\"\xff\"}") }), "valid Unicode"},
-		"configuration, two":    {changed(func(e *envelope.Envelope) { e.Configuration = []byte(`{}{}`) }), "nothing after"},
-		"configuration, cut":    {changed(func(e *envelope.Envelope) { e.Configuration = []byte(`{"a":`) }), "want JSON"},
-		"configuration, name":   {changed(func(e *envelope.Envelope) { e.Configuration = []byte(`{"é":1}`) }), "names of ASCII"},
+		"configuration, null":   {changed(func(e *envelope.Envelope) { e.Configuration = []byte(`{"a":null}`) }), "want canonical JSON (RFC 8785) at byte 5"},
+		"configuration, float":  {changed(func(e *envelope.Envelope) { e.Configuration = []byte(`{"a":1.5}`) }), "at byte 6"},
+		"configuration, bytes":  {changed(func(e *envelope.Envelope) { e.Configuration = []byte("{\"a\":\"\xff\"}") }), "want canonical JSON"},
+		"configuration, two":    {changed(func(e *envelope.Envelope) { e.Configuration = []byte(`{}{}`) }), "want canonical JSON (RFC 8785) at byte 2"},
+		"configuration, deep": {changed(func(e *envelope.Envelope) {
+			e.Configuration = []byte(`{"a":` + strings.Repeat("[", 40) + strings.Repeat("]", 40) + `}`)
+		}), "want canonical JSON"},
+		"configuration, digits": {changed(func(e *envelope.Envelope) { e.Configuration = []byte(`{"a":18446744073709551616}`) }), "want canonical JSON"},
+		"configuration, zeros":  {changed(func(e *envelope.Envelope) { e.Configuration = []byte(`{"a":01}`) }), "want canonical JSON"},
+		"configuration, comma":  {changed(func(e *envelope.Envelope) { e.Configuration = []byte(`{"a":[1,]}`) }), "want canonical JSON"},
+		"configuration, long":   {changed(func(e *envelope.Envelope) { e.Configuration = []byte(`{"a":"\u000a"}`) }), "want canonical JSON"},
+		"configuration, hex":    {changed(func(e *envelope.Envelope) { e.Configuration = []byte(`{"a":"\u001F"}`) }), "want canonical JSON"},
+		"configuration, slash":  {changed(func(e *envelope.Envelope) { e.Configuration = []byte(`{"a":"\/"}`) }), "want canonical JSON"},
+		"configuration, quoted": {changed(func(e *envelope.Envelope) { e.Configuration = []byte(`{"\"":1}`) }), "want canonical JSON"},
+		"configuration, cut":    {changed(func(e *envelope.Envelope) { e.Configuration = []byte(`{"a":`) }), "at byte 5"},
+		"configuration, name":   {changed(func(e *envelope.Envelope) { e.Configuration = []byte(`{"é":1}`) }), "want canonical JSON"},
 		"no key":                {changed(func(e *envelope.Envelope) { e.PublicKeys = nil }), "0 public keys"},
 		"keys out of order":     {changed(func(e *envelope.Envelope) { e.PublicKeys[0], e.PublicKeys[1] = e.PublicKeys[1], e.PublicKeys[0] }), "public key 2 of 3"},
 		"key twice":             {changed(func(e *envelope.Envelope) { e.PublicKeys[1] = e.PublicKeys[2] }), "public key 3 of 3"},
@@ -265,12 +275,43 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
+// A configuration that the parent sends is scanned, and not built: whatever it is, it
+// takes little more memory than its bytes.
+func TestAHostileConfigurationTakesNoMemory(t *testing.T) {
+	e := example()
+	e.Configuration = []byte(`{"a":[` + strings.Repeat("{},", 600_000) + `0]}`)
+	data := e.Bytes()
+	allocated := testing.Benchmark(func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := envelope.Parse(data); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}).AllocedBytesPerOp()
+	if allocated > int64(2*len(data)) {
+		t.Errorf("got %d bytes allocated for a file of %d", allocated, len(data))
+	}
+}
+
+// Two readers judge what is canonical: one that scans, and one that builds the value
+// and writes it again.
 func FuzzCanonicalize(f *testing.F) {
-	for _, seed := range []string{`{}`, `{"b":[1,"\u00e9\ud83d\ude00\u0007\"\\/"],"a":{"x":true}}`, `18446744073709551615`, `[null]`, `{"a":1,"a":2}`} {
+	for _, seed := range []string{
+		`{}`, `{"b":[1,"\u00e9\ud83d\ude00\u0007\"\\/"],"a":{"x":true}}`, `{"a":18446744073709551615}`, `{"a":[null]}`, `{"a":1,"a":2}`,
+		`{"":1,"!":2,"a":"\u0000\t","a!":[[],{},0],"ab":false}`,
+	} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
+		e := example()
+		e.Configuration = data
+		scanned := e.Check() == nil
 		once, err := envelope.Canonicalize(data)
+		built := err == nil && bytes.Equal(once, data) && data[0] == '{'
+		if scanned != built {
+			t.Fatalf("%q: scanned %t, built %t (%q, %v)", data, scanned, built, once, err)
+		}
 		if err != nil {
 			return
 		}
