@@ -35,6 +35,7 @@ import (
 //	enclave STATE      has an enclave in one of the states below on the control socket hf.sock
 //	operator           makes the operator's key operator.pem, whose statements alone the enclave believes
 //	lifted             checks that the enclave's floor is lifted; ! lifted that it stands
+//	bundle FILE        writes a bundle that nothing can open
 //	dynamodb           serves AWS's sample's tables on $DYNAMODB
 //	journal DIR        has the enclave's store write a journal
 //	status N COMMAND…  wants the exit code N of a command
@@ -49,7 +50,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"enclave": setEnclave, "operator": makeOperator, "lifted": checkLifted,
-			"dynamodb": serveTables, "journal": writeJournal, "status": checkStatus,
+			"bundle": writeBundle, "dynamodb": serveTables, "journal": writeJournal, "status": checkStatus,
 		},
 	})
 }
@@ -141,6 +142,13 @@ func checkLifted(ts *testscript.TestScript, neg bool, _ []string) {
 	if lifted := (*enclaveOf(ts)).Status().Slashing.Floor == nil; lifted == neg {
 		ts.Fatalf("floor lifted: %v", lifted)
 	}
+}
+
+func writeBundle(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: bundle FILE")
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), controltest.Bundle("hoodi", 1, "{}"), 0o600))
 }
 
 func serveTables(ts *testscript.TestScript, _ bool, _ []string) {

@@ -5,6 +5,7 @@ package controltest
 import (
 	"bytes"
 	"cmp"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -284,11 +285,18 @@ func (e *Enclave) raise(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	for key := range history.States {
-		if len(raise.PublicKeys) > 0 && !slices.Contains(raise.PublicKeys, fmt.Sprintf("%#x", key)) {
-			delete(history.States, key)
-			continue
-		}
 		history.States[key] = least
+	}
+	if len(raise.PublicKeys) > 0 {
+		clear(history.States)
+	}
+	for _, text := range raise.PublicKeys {
+		key, err := hex.DecodeString(strings.TrimPrefix(text, "0x"))
+		if err != nil || len(key) != len(slashing.PublicKey{}) {
+			refuse(w, http.StatusBadRequest, fmt.Errorf("got public key %q", text))
+			return
+		}
+		history.States[slashing.PublicKey(key)] = least
 	}
 	if err := e.Store.Import(r.Context(), history); err != nil {
 		refuse(w, http.StatusConflict, err)
@@ -321,7 +329,7 @@ func (e *Enclave) importHistory(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if err := e.Store.Import(r.Context(), imported); err != nil {
-		refuse(w, http.StatusConflict, err)
+		refuse(w, http.StatusBadRequest, err)
 		return
 	}
 	result := message.ImportResult{Keys: map[string]string{}}
