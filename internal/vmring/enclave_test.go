@@ -7,7 +7,9 @@ import (
 	"strings"
 	"testing"
 
+	"holdfast/enclave/control/message"
 	"holdfast/image/eif"
+	"holdfast/internal/appliance"
 	"holdfast/internal/testenv"
 	"holdfast/verify/attestation"
 	"holdfast/verify/attestation/chain"
@@ -22,6 +24,7 @@ import (
 func TestTheEnclave(t *testing.T) {
 	vm, out := boot(t, "HOLDFAST_EIF")
 	url := serve(t, vm)
+	appliance.KeepJournal(t, vm, t.TempDir())
 	t.Logf("booted in %v", vm.BootTime)
 
 	t.Run("is measured by QEMU as by us", func(t *testing.T) { measuredAlike(t, url) })
@@ -29,9 +32,11 @@ func TestTheEnclave(t *testing.T) {
 	t.Run("passes every other check", func(t *testing.T) { passesTheRest(t, url) })
 	t.Run("is refused with another release's measurements", func(t *testing.T) { refusedWithOthers(t, url) })
 	key := newKey(t)
-	t.Run("takes a released key", func(t *testing.T) { takesAKey(t, url, key) })
-	t.Run("takes one release only", func(t *testing.T) { takesOneRelease(t, url) })
+	t.Run("wants a bundle before its data key", func(t *testing.T) { wantsABundleFirst(t, url, key) })
+	t.Run("takes a bundle and its data key", func(t *testing.T) { takesAKey(t, vm, url, key, 1) })
+	t.Run("takes a data key once", func(t *testing.T) { takesOneRelease(t, url, key) })
 	t.Run("signs as a validator client asks, and refuses the slashable twin", func(t *testing.T) { signs(t, url, key) })
+	t.Run("takes a newer bundle in the old one's place", func(t *testing.T) { takesAKey(t, vm, url, newKey(t), 2) })
 	t.Run("prints no secret", func(t *testing.T) {
 		if s := out.String(); strings.Contains(s, key.secret) || strings.Contains(s, strings.ToUpper(key.secret)) {
 			t.Error("the console has the secret key")
@@ -139,8 +144,26 @@ func refusedWithOthers(t *testing.T, url string) {
 	}
 }
 
-func takesAKey(t *testing.T, url string, key testKey) {
-	stdout, stderr, code := program(t, "verify", "release", "--unsafe-accept-emulated", "--json", url, key.file(t))
+func release(t *testing.T, url, file, identity string) (stdout, stderr string, code int) {
+	t.Helper()
+	return program(t, "verify", "release", "--unsafe-accept-emulated", "--json", "--identity", identity, url, file)
+}
+
+func wantsABundleFirst(t *testing.T, url string, key testKey) {
+	_, file, identity := key.bundle(t, 1, believing)
+	stdout, stderr, code := release(t, url, file, identity)
+	if code != 7 || !strings.Contains(stdout, "has not been given a bundle") {
+		t.Fatalf("exit code %d, want 7\n%s%s", code, stdout, stderr)
+	}
+}
+
+func takesAKey(t *testing.T, vm appliance.Ports, url string, key testKey, version int) {
+	sealed, file, identity := key.bundle(t, version, believing)
+	control := appliance.Control(t, vm)
+	if _, err := control.PutBundle(t.Context(), sealed.Bytes()); err != nil {
+		t.Fatal(err)
+	}
+	stdout, stderr, code := release(t, url, file, identity)
 	if code != 0 {
 		t.Fatalf("exit code %d\n%s%s", code, stdout, stderr)
 	}
@@ -153,10 +176,14 @@ func takesAKey(t *testing.T, url string, key testKey) {
 	if len(result.PublicKeys) != 1 || result.PublicKeys[0] != key.public.String() {
 		t.Fatalf("released %v, want %s", result.PublicKeys, key.public)
 	}
+	if status := appliance.Wait(t, control, message.Serving); status.Bundle.Version != uint64(version) || status.Slashing.Problem != "" {
+		t.Errorf("got status %+v", status)
+	}
 }
 
-func takesOneRelease(t *testing.T, url string) {
-	_, stderr, code := program(t, "verify", "release", "--unsafe-accept-emulated", url, newKey(t).file(t))
+func takesOneRelease(t *testing.T, url string, key testKey) {
+	_, file, identity := key.bundle(t, 1, believing)
+	_, stderr, code := release(t, url, file, identity)
 	if code != 1 || !strings.Contains(stderr, "restart the enclave") {
 		t.Fatalf("exit code %d, want 1 with a hint\n%s", code, stderr)
 	}

@@ -9,10 +9,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
-	"path/filepath"
 	"testing"
 
+	"holdfast/enclave/bundle/bundletest"
 	"holdfast/enclave/ethereum/bls"
 )
 
@@ -36,16 +35,24 @@ func newKey(t *testing.T) testKey {
 	return key
 }
 
-// file writes the key as a key holder has it.
-func (k testKey) file(t *testing.T) string {
+// bundle seals the key for a configuration that lets any client ask, and writes the bundle and the age
+// identity that opens it, as a key holder has them.
+func (k testKey) bundle(t *testing.T, version int, slashing string) (sealed *bundletest.Sealed, file, identity string) {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "keys.json")
-	content := fmt.Sprintf(`{"version": 1, "network": {"name": "mainnet"}, "validators": [{"secret_key": "0x%s"}]}`, k.secret)
-	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+	sealed, err := bundletest.Seal(fmt.Appendf(nil, `{"version": %d, "configuration": {"network": {"name": "mainnet"}, "slashing": {%s},
+		"clients": [{"name": "any", "any": true, "keys": "all"}]}, "validators": [{"secret_key": "0x%s"}]}`, version, slashing, k.secret))
+	if err != nil {
 		t.Fatal(err)
 	}
-	return path
+	if file, identity, err = sealed.Write(t.TempDir()); err != nil {
+		t.Fatal(err)
+	}
+	return sealed, file, identity
 }
+
+// believing is the part of a configuration that takes the journal for current, so that duties of the past
+// can be asked for.
+const believing = `"freshness": "journal"`
 
 // A duty is a request and the status of its answer.
 type duty struct {
