@@ -18,8 +18,8 @@ var envCommand = command{
 	summary: "prepare what compiling and testing need, and print it as shell exports",
 	help: `Prints shell exports that make the host's go command compile C with the sandbox's compiler, after
 fetching and unpacking that compiler. Without the argument "toolchain" it prepares what the tests need as
-well: the kernel's configuration, the emulator, and the test images; with the argument "devnet" the programs
-of a test chain too.
+well: the kernel's configuration, the emulator, the test images, a browser and DynamoDB Local; with the
+argument "devnet" the programs of a test chain too.
 
   eval "$(bin/image env toolchain)" && go vet ./...
   eval "$(bin/image env)" && go test ./...`,
@@ -95,6 +95,12 @@ func exportTests(ctx context.Context, b *builder.Builder, w io.Writer) error {
 	if err != nil {
 		return err
 	}
+	dynamo, err := b.DynamoDBLocal(ctx)
+	if err != nil {
+		return err
+	}
+	export(w, "HOLDFAST_DYNAMODB_ROOT", dynamo.Root)
+	export(w, "HOLDFAST_DYNAMODB_DIR", dynamo.Dir)
 	export(w, "HOLDFAST_CHROMIUM", chromium)
 	export(w, "HOLDFAST_KERNEL_CONFIG", k.Config)
 	export(w, "HOLDFAST_QEMU_ROOT", emulator.Root)

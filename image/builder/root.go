@@ -65,7 +65,7 @@ func (b *Builder) source(ctx context.Context, set debian.Set) (string, error) {
 }
 
 // lockedSets are the package sets in image/lock.
-var lockedSets = []string{"toolchain", "kernel", "qemu", "qemu-source", "chromium"}
+var lockedSets = []string{"toolchain", "kernel", "qemu", "qemu-source", "chromium", "java"}
 
 // CheckLocks reads every lock file and returns what is wrong with any.
 func (b *Builder) CheckLocks() error {
@@ -74,12 +74,13 @@ func (b *Builder) CheckLocks() error {
 		_, err := b.set(name)
 		errs = append(errs, err)
 	}
-	_, err := b.goLock()
-	return errors.Join(append(errs, err)...)
+	_, goErr := b.goLock()
+	_, dynamoErr := b.dynamoDBLock()
+	return errors.Join(append(errs, goErr, dynamoErr)...)
 }
 
-// FetchSets fetches the files of the named sets, or of all where none is named, and the Go toolchain
-// and modules.
+// FetchSets fetches the files of the named sets, or of all where none is named, and the Go toolchain,
+// the Java artifacts and the Go modules.
 func (b *Builder) FetchSets(ctx context.Context, names []string) error {
 	all := len(names) == 0
 	if all {
@@ -101,6 +102,9 @@ func (b *Builder) FetchSets(ctx context.Context, names []string) error {
 		return nil
 	}
 	if _, err := b.Go(ctx); err != nil {
+		return err
+	}
+	if _, err := b.DynamoDBLocal(ctx); err != nil {
 		return err
 	}
 	_, err := b.Modules(ctx)

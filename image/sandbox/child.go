@@ -86,7 +86,7 @@ func serve(orders *os.File) outcome {
 	if err != nil {
 		return failure(&setupError{step: stepOrder, detail: err.Error()})
 	}
-	if err := enter(o.Layout); err != nil {
+	if err := enter(o.Layout, o.Network); err != nil {
 		return failure(err)
 	}
 	if err := restrict(); err != nil {
@@ -122,7 +122,7 @@ func failure(err error) outcome {
 }
 
 // enter builds the new root, moves into it and cuts the way back.
-func enter(layout []step) error {
+func enter(layout []step, hostNetwork bool) error {
 	syscall.Umask(0)
 	if err := pivot(); err != nil {
 		return failed(stepRoot, "", err)
@@ -137,6 +137,12 @@ func enter(layout []step) error {
 	}
 	if err := setName(); err != nil {
 		return failed(stepName, "", err)
+	}
+	if hostNetwork {
+		return nil
+	}
+	if err := loopbackUp(); err != nil {
+		return failed(stepName, "", fmt.Errorf("loopback: %w", err))
 	}
 	return nil
 }
@@ -231,7 +237,7 @@ func (s step) bind() error {
 	return s.wrap(stepLock, err)
 }
 
-// setName fixes the names and brings up the loopback interface, the only one.
+// setName fixes the host's name.
 func setName() error {
 	if err := unix.Sethostname([]byte(hostname)); err != nil {
 		return fmt.Errorf("hostname: %w", err)
@@ -239,12 +245,10 @@ func setName() error {
 	if err := unix.Setdomainname([]byte(domainname)); err != nil {
 		return fmt.Errorf("domainname: %w", err)
 	}
-	if err := loopbackUp(); err != nil {
-		return fmt.Errorf("loopback: %w", err)
-	}
 	return nil
 }
 
+// loopbackUp brings up the only interface of a network of its own.
 func loopbackUp() error {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {

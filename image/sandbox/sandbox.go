@@ -4,7 +4,8 @@
 //
 // A command sees an unpacked toolchain as its read-only root, the directories
 // bound into it, a fresh /proc, five devices, empty /tmp and /dev/shm, and a
-// network with nothing in it but its own loopback. Its user, group, host name,
+// network with nothing in it but its own loopback, unless it asks for the host's
+// ([Spec.Network]). Its user, group, host name,
 // environment, umask, resource limits and personality are fixed. What still
 // shows of the machine is the kernel's release, the processor, the memory and
 // the clock; recipes must not depend on those.
@@ -98,6 +99,11 @@ type Spec struct {
 	// paths of the host. Without it the host is out of sight.
 	Host bool
 
+	// Network gives the command the host's network, with the host's resolver
+	// configuration. What is fetched by it must be checked against a hash
+	// before anything is built from it. Without it there is only a loopback.
+	Network bool
+
 	Binds []Bind
 
 	// Dir is the working directory inside; empty means /.
@@ -162,13 +168,27 @@ func Start(ctx context.Context, s Spec) (*Process, error) {
 	if err := s.validate(); err != nil {
 		return nil, fmt.Errorf("sandbox: %w", err)
 	}
+	if s.Network {
+		s.Binds = append(slices.Clone(s.Binds), resolverBinds()...)
+	}
 	steps, err := layout(s)
 	if err != nil {
 		return nil, fmt.Errorf("sandbox: %w", err)
 	}
 	dir := cmp.Or(s.Dir, "/")
-	o := order{Layout: steps, Dir: dir, Env: environment(append(slices.Clone(s.Env), "PWD="+dir)), Args: s.Args}
+	o := order{Layout: steps, Network: s.Network, Dir: dir, Env: environment(append(slices.Clone(s.Env), "PWD="+dir)), Args: s.Args}
 	return start(ctx, o, s)
+}
+
+// resolverBinds shows the host's files that a resolver reads, those that it has.
+func resolverBinds() []Bind {
+	var binds []Bind
+	for _, name := range []string{"/etc/hosts", "/etc/nsswitch.conf", "/etc/resolv.conf"} {
+		if _, err := os.Stat(name); err == nil {
+			binds = append(binds, Bind{Source: name, Target: name})
+		}
+	}
+	return binds
 }
 
 // Wait waits for the command to end. The error is nil if it exited with status
@@ -239,9 +259,13 @@ func childCommand(ctx context.Context, s Spec, p *pipes) *exec.Cmd {
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = s.Stdin, s.Stdout, s.Stderr
 	cmd.ExtraFiles = []*os.File{p.orderRead, p.outcomeWrite} // orderFD, outcomeFD
 	cmd.WaitDelay = copyGrace
+	var network uintptr = syscall.CLONE_NEWNET
+	if s.Network {
+		network = 0
+	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags: syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS | syscall.CLONE_NEWPID |
-			syscall.CLONE_NEWNET | syscall.CLONE_NEWUTS | syscall.CLONE_NEWIPC | syscall.CLONE_NEWCGROUP,
+		Cloneflags: network | syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS | syscall.CLONE_NEWPID |
+			syscall.CLONE_NEWUTS | syscall.CLONE_NEWIPC | syscall.CLONE_NEWCGROUP,
 		UidMappings: []syscall.SysProcIDMap{{ContainerID: insideID, HostID: os.Geteuid(), Size: 1}},
 		GidMappings: []syscall.SysProcIDMap{{ContainerID: insideID, HostID: os.Getegid(), Size: 1}},
 		// A user other than 0 keeps capabilities across exec only as ambient ones.

@@ -26,10 +26,11 @@ const (
 
 // order is what the caller tells process 1.
 type order struct {
-	Layout []step   `json:"layout"`
-	Dir    string   `json:"dir"`
-	Env    []string `json:"env"`
-	Args   []string `json:"args"`
+	Layout  []step   `json:"layout"`
+	Network bool     `json:"network,omitempty"` // the host's
+	Dir     string   `json:"dir"`
+	Env     []string `json:"env"`
+	Args    []string `json:"args"`
 }
 
 // outcome is what process 1 tells the caller. Step is set if the command was

@@ -1,0 +1,102 @@
+package dynamodblocal_test
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+
+	"holdfast/image/sandbox"
+	"holdfast/internal/dynamodblocal"
+)
+
+func TestMain(m *testing.M) {
+	sandbox.Init()
+	os.Exit(m.Run())
+}
+
+func client(endpoint string, transport http.RoundTripper) *dynamodb.Client {
+	return dynamodb.New(dynamodb.Options{
+		Region:       "eu-central-1",
+		BaseEndpoint: aws.String(endpoint),
+		Credentials:  credentials.NewStaticCredentialsProvider("AKIAIOSFODNN7EXAMPLE", "secret", ""),
+		HTTPClient:   &http.Client{Transport: transport, Timeout: 20 * time.Second},
+	})
+}
+
+func createTable(ctx context.Context, c *dynamodb.Client) error {
+	_, err := c.CreateTable(ctx, &dynamodb.CreateTableInput{
+		TableName:            aws.String("test"),
+		BillingMode:          types.BillingModePayPerRequest,
+		AttributeDefinitions: []types.AttributeDefinition{{AttributeName: aws.String("pk"), AttributeType: types.ScalarAttributeTypeS}},
+		KeySchema:            []types.KeySchemaElement{{AttributeName: aws.String("pk"), KeyType: types.KeyTypeHash}},
+	})
+	return err
+}
+
+func TestATableOnDiskSurvivesAKill(t *testing.T) {
+	config := dynamodblocal.Prepared(t)
+	config.Data = t.TempDir()
+	began := time.Now()
+	s, err := dynamodblocal.Start(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	t.Logf("started in %v", time.Since(began))
+	c := client(s.Endpoint(), nil)
+	if err := createTable(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	item := map[string]types.AttributeValue{"pk": &types.AttributeValueMemberS{Value: "k"}}
+	if _, err := c.PutItem(t.Context(), &dynamodb.PutItemInput{TableName: aws.String("test"), Item: item}); err != nil {
+		t.Fatal(err)
+	}
+	s.Kill()
+	down, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	if _, err := c.ListTables(down, &dynamodb.ListTablesInput{}); err == nil {
+		t.Fatal("a killed server answers")
+	}
+	if err := s.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	got, err := c.GetItem(t.Context(), &dynamodb.GetItemInput{TableName: aws.String("test"), Key: item})
+	if err != nil || len(got.Item) != 1 {
+		t.Fatalf("after the restart: %v, %v", got, err)
+	}
+}
+
+func TestTLSEndsInFrontOfTheProgram(t *testing.T) {
+	s, err := dynamodblocal.Start(t.Context(), dynamodblocal.Prepared(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	front := httptest.NewTLSServer(nil) // for its certificate
+	defer front.Close()
+	l := listenTLS(t, front.TLS.Certificates)
+	go s.Serve(l)
+	defer l.Close()
+	c := client("https://"+l.Addr().String(), front.Client().Transport)
+	if _, err := c.ListTables(t.Context(), &dynamodb.ListTablesInput{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestAStartThatFailsSaysWhatTheProgramSaid(t *testing.T) {
+	config := dynamodblocal.Prepared(t)
+	config.Dir = t.TempDir()
+	_, err := dynamodblocal.Start(t.Context(), config)
+	if err == nil || !strings.Contains(err.Error(), "ServerRunner") {
+		t.Fatalf("error %v, want Java's", err)
+	}
+}
