@@ -34,6 +34,7 @@ var allowed = []struct {
 // What they may not, although it is ours or the standard library's.
 var forbidden = []struct{ path, reason string }{
 	{"holdfast/enclave/nsm/nsmtest", "a module that vouches for anything"},
+	{"holdfast/enclave/slashing/slashingtest", "for tests"},
 	{"holdfast/enclave/init", "a program"},
 	{"os/exec", "nothing in the enclave starts a program but init, by ForkExec"},
 	{"plugin", "code that was not measured"},

@@ -135,7 +135,7 @@ func FuzzReadInterchange(f *testing.F) {
 	f.Add([]byte(document(validator(`{"slot":"7"}`, `{"source_epoch":"1","target_epoch":"2","signing_root":`+aRoot+`}`))))
 	f.Add([]byte(document("")))
 	for _, path := range []string{"single_validator_resign_block.json", "wrong_genesis_validators_root.json"} {
-		data, err := os.ReadFile(filepath.Join("testdata", path))
+		data, err := os.ReadFile(filepath.Join("slashingtest", "testdata", path))
 		if err != nil {
 			f.Fatal(err)
 		}

@@ -46,8 +46,9 @@ type Prober interface {
 }
 
 var (
-	_ Archive = (*Memory)(nil)
-	_ Prober  = (*Memory)(nil)
+	_ Archive   = (*Memory)(nil)
+	_ Prober    = (*Memory)(nil)
+	_ Versioner = (*Memory)(nil)
 )
 
 var errNotOpened = errors.New("slashing store was not opened")
@@ -55,9 +56,10 @@ var errNotOpened = errors.New("slashing store was not opened")
 // Memory is a Store that forgets everything when the process ends, so it protects
 // only against what one process is asked for. The zero value answers Failed.
 type Memory struct {
-	network Root
-	mu      sync.Mutex // guards the map, not the entries
-	keys    map[PublicKey]*entry
+	network  Root
+	mu       sync.Mutex // guards the maps, not the entries
+	keys     map[PublicKey]*entry
+	versions map[string]uint64 // the highest seen of each bundle
 }
 
 type entry struct {
@@ -67,7 +69,11 @@ type entry struct {
 
 // NewMemory returns an empty store for the network with a genesis validators root.
 func NewMemory(genesisValidatorsRoot Root) *Memory {
-	return &Memory{network: genesisValidatorsRoot, keys: make(map[PublicKey]*entry)}
+	return &Memory{
+		network:  genesisValidatorsRoot,
+		keys:     make(map[PublicKey]*entry),
+		versions: make(map[string]uint64),
+	}
 }
 
 // entry returns a key's entry, made on first use.
@@ -147,4 +153,18 @@ func (m *Memory) Probe(ctx context.Context) error {
 		return errNotOpened
 	}
 	return ctx.Err()
+}
+
+// Advance implements Versioner.
+func (m *Memory) Advance(ctx context.Context, name string, version uint64) error {
+	if err := m.Probe(ctx); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := CheckVersion(name, m.versions[name], version); err != nil {
+		return err
+	}
+	m.versions[name] = version
+	return nil
 }

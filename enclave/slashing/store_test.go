@@ -4,13 +4,17 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"sync"
 	"testing"
 
 	"holdfast/enclave/slashing"
+	"holdfast/enclave/slashing/slashingtest"
 )
 
 var chain = slashing.Root{1}
+
+func TestMemoryIsAStore(t *testing.T) {
+	slashingtest.RunStore(t, func(_ *testing.T, network slashing.Root) slashing.Archive { return slashing.NewMemory(network) })
+}
 
 func TestAnUnopenedStoreFails(t *testing.T) {
 	var store slashing.Memory
@@ -31,74 +35,6 @@ func TestAnEndedContextFails(t *testing.T) {
 	}
 	if d := store.Record(t.Context(), chain, slashing.PublicKey{1}, proposal(1, 2)); d.Answer != slashing.Allowed {
 		t.Errorf("the failed duty was recorded: %v", d.Err)
-	}
-}
-
-func TestAnotherNetworkIsDenied(t *testing.T) {
-	store := slashing.NewMemory(chain)
-	if d := store.Record(t.Context(), slashing.Root{2}, slashing.PublicKey{1}, proposal(1, 1)); d.Answer != slashing.Denied || d.Reason != slashing.WrongNetwork {
-		t.Errorf("got %v %q, want a denial for the network", d.Answer, d.Reason)
-	}
-}
-
-func TestOfConflictingDutiesOneIsAllowed(t *testing.T) {
-	store := slashing.NewMemory(chain)
-	const keys, twins = 20, 20
-	var allowed [keys]int
-	var mu sync.Mutex
-	var group sync.WaitGroup
-	for i := range keys * twins {
-		key, twin := i%keys, byte(i/keys)
-		group.Go(func() {
-			d := store.Record(t.Context(), chain, slashing.PublicKey{byte(key)}, vote(1, 2, twin))
-			mu.Lock()
-			defer mu.Unlock()
-			if d.Answer == slashing.Allowed {
-				allowed[key]++
-			} else if d.Reason != slashing.DoubleVote {
-				t.Errorf("got %v %q, want a double vote", d.Answer, d.Reason)
-			}
-		})
-	}
-	group.Wait()
-	for key, n := range allowed {
-		if n != 1 {
-			t.Errorf("key %d: %d of %d conflicting votes allowed, want 1", key, n, twins)
-		}
-	}
-}
-
-func TestAnExportForbidsElsewhereWhatWasSigned(t *testing.T) {
-	first, second := slashing.NewMemory(chain), slashing.NewMemory(chain)
-	for key := range byte(5) {
-		for _, duty := range []slashing.Duty{proposal(10+uint64(key), key), vote(3, 4+uint64(key), key)} {
-			if d := first.Record(t.Context(), chain, slashing.PublicKey{key}, duty); d.Answer != slashing.Allowed {
-				t.Fatal(d.Err)
-			}
-		}
-	}
-	document, err := export(t, first).MarshalJSON()
-	if err != nil {
-		t.Fatal(err)
-	}
-	history, err := slashing.ReadInterchange(bytes.NewReader(document))
-	if err != nil {
-		t.Fatalf("own export: %v\n%s", err, document)
-	}
-	if err := second.Import(t.Context(), history); err != nil {
-		t.Fatal(err)
-	}
-	for key := range byte(5) {
-		for duty, want := range map[slashing.Duty]slashing.Answer{
-			proposal(10+uint64(key), key): slashing.Denied,
-			vote(3, 4+uint64(key), 99):    slashing.Denied,
-			vote(2, 5+uint64(key), key):   slashing.Denied,
-			proposal(11+uint64(key), key): slashing.Allowed,
-		} {
-			if d := second.Record(t.Context(), chain, slashing.PublicKey{key}, duty); d.Answer != want {
-				t.Errorf("key %d, %v: got %v, want %v", key, duty, d.Answer, want)
-			}
-		}
 	}
 }
 
@@ -140,26 +76,6 @@ func export(t *testing.T, store slashing.Archive, keys ...slashing.PublicKey) sl
 		t.Fatal(err)
 	}
 	return history
-}
-
-func TestAnExportHasTheKeysAskedFor(t *testing.T) {
-	store := slashing.NewMemory(slashing.Root{1})
-	for n := range byte(3) {
-		if d := store.Record(t.Context(), slashing.Root{1}, slashing.PublicKey{n}, slashing.Block{Slot: uint64(n) + 1}); d.Answer != slashing.Allowed {
-			t.Fatal(d.Err)
-		}
-	}
-	if all := export(t, store); len(all.States) != 3 {
-		t.Errorf("got %d keys, want all 3", len(all.States))
-	}
-	some := export(t, store, slashing.PublicKey{1}, slashing.PublicKey{9})
-	if len(some.States) != 1 || some.States[slashing.PublicKey{1}].Block.Slot != 2 || some.GenesisValidatorsRoot != (slashing.Root{1}) {
-		t.Errorf("got %+v, want key 1 alone", some)
-	}
-	none, err := store.Export(t.Context(), []slashing.PublicKey{})
-	if err != nil || len(none.States) != 0 {
-		t.Errorf("got %+v, %v, want an empty history", none, err)
-	}
 }
 
 func TestAStoreThatWasNotOpenedSaysSo(t *testing.T) {

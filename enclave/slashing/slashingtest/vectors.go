@@ -1,16 +1,23 @@
-package slashing_test
+package slashingtest
 
 import (
 	"bytes"
+	"embed"
 	"encoding/hex"
 	"encoding/json"
-	"os"
-	"path/filepath"
+	"io/fs"
+	"path"
+	"slices"
 	"strings"
 	"testing"
 
 	"holdfast/enclave/slashing"
 )
+
+// vectorFiles are the interchange tests. Their README says where they are from.
+//
+//go:embed testdata/*.json
+var vectorFiles embed.FS
 
 type vector struct {
 	GenesisValidatorsRoot hexBytes `json:"genesis_validators_root"`
@@ -47,25 +54,58 @@ func (h *hexBytes) UnmarshalText(text []byte) error {
 	return err
 }
 
-func TestAllInterchangeVectors(t *testing.T) {
-	paths, err := filepath.Glob("testdata/*.json")
+// vectors returns the interchange tests by name. They are part of the program, so
+// that one which does not parse is a fault of the program.
+func vectors() map[string]vector {
+	paths, err := fs.Glob(vectorFiles, "testdata/*.json")
 	if err != nil {
-		t.Fatal(err)
+		panic(err)
 	}
-	if len(paths) != 38 {
-		t.Fatalf("got %d vectors, want 38", len(paths))
+	all := make(map[string]vector, len(paths))
+	for _, name := range paths {
+		data, err := vectorFiles.ReadFile(name)
+		var v vector
+		if err == nil {
+			err = json.Unmarshal(data, &v)
+		}
+		if err != nil {
+			panic(name + ": " + err.Error())
+		}
+		all[strings.TrimSuffix(path.Base(name), ".json")] = v
 	}
-	for _, path := range paths {
-		t.Run(strings.TrimSuffix(filepath.Base(path), ".json"), func(t *testing.T) {
-			data, err := os.ReadFile(path)
-			if err != nil {
-				t.Fatal(err)
+	return all
+}
+
+// vectorKeys returns the keys of the interchange tests, each once.
+func vectorKeys() []slashing.PublicKey {
+	var keys []slashing.PublicKey
+	for _, v := range vectors() {
+		for _, step := range v.Steps {
+			if history, err := slashing.ReadInterchange(bytes.NewReader(step.Interchange)); err == nil {
+				for key := range history.States {
+					keys = append(keys, key)
+				}
 			}
-			var v vector
-			if err := json.Unmarshal(data, &v); err != nil {
-				t.Fatal(err)
+			for _, b := range step.Blocks {
+				keys = append(keys, slashing.PublicKey(b.PublicKey))
 			}
-			store := slashing.NewMemory(slashing.Root(v.GenesisValidatorsRoot))
+			for _, a := range step.Attestations {
+				keys = append(keys, slashing.PublicKey(a.PublicKey))
+			}
+		}
+	}
+	slices.SortFunc(keys, func(a, b slashing.PublicKey) int { return bytes.Compare(a[:], b[:]) })
+	return slices.Compact(keys)
+}
+
+func runVectors(t *testing.T, open func(*testing.T, slashing.Root) slashing.Archive) {
+	all := vectors()
+	if len(all) != 38 {
+		t.Fatalf("got %d interchange tests, want 38", len(all))
+	}
+	for name, v := range all {
+		t.Run(name, func(t *testing.T) {
+			store := open(t, slashing.Root(v.GenesisValidatorsRoot))
 			for i, step := range v.Steps {
 				step.run(t, i, slashing.Root(v.GenesisValidatorsRoot), store)
 			}
@@ -73,7 +113,7 @@ func TestAllInterchangeVectors(t *testing.T) {
 	}
 }
 
-func (s *step) run(t *testing.T, number int, network slashing.Root, store *slashing.Memory) {
+func (s *step) run(t *testing.T, number int, network slashing.Root, store slashing.Archive) {
 	history, err := slashing.ReadInterchange(bytes.NewReader(s.Interchange))
 	if err == nil {
 		err = store.Import(t.Context(), history)
@@ -84,7 +124,7 @@ func (s *step) run(t *testing.T, number int, network slashing.Root, store *slash
 	try := func(key []byte, duty slashing.Duty, want bool) {
 		d := store.Record(t.Context(), network, slashing.PublicKey(key), duty)
 		if d.Answer == slashing.Failed || (d.Answer == slashing.Allowed) != want {
-			t.Errorf("step %d: %v: got %v (%v), want allowed %v", number, duty, d.Answer, d.Err, want)
+			t.Errorf("step %d: %v: got answer %d, %v; want allowed %v", number, duty, d.Answer, d.Err, want)
 		}
 	}
 	for _, b := range s.Blocks {

@@ -1,0 +1,149 @@
+package slashing
+
+import (
+	"fmt"
+	"time"
+)
+
+// Freshness says what a signer believes of a journal that its host keeps. A store
+// that the host cannot roll back needs none of it.
+type Freshness int
+
+// The choices. The zero value is the one that believes nothing.
+const (
+	// Strict takes the journal for possibly old: after a start a Floor stands in for
+	// what it may lack.
+	Strict Freshness = iota
+
+	// JournalFreshness takes the journal for current, as signers do that keep their
+	// history on their own disk. A host that restores an old copy gets slashable
+	// signatures.
+	JournalFreshness
+)
+
+// String returns the name that a bundle's configuration uses.
+func (f Freshness) String() string {
+	switch f {
+	case Strict:
+		return "strict"
+	case JournalFreshness:
+		return "journal"
+	}
+	return fmt.Sprintf("Freshness(%d)", int(f))
+}
+
+// Clock tells the time that the host cannot set, or why it cannot. Its readings
+// never go back, are never more than ClockMargin/2 ahead of the module's time, and
+// the first is not older than the enclave's start.
+type Clock interface {
+	Now() (time.Time, error)
+}
+
+// ClockMargin is what a floor adds for clocks that disagree. One half is for a Clock
+// that runs ahead of the module's time, the other for the module's time going back
+// between a signature and the next start of the enclave, as when its host's clock is
+// set, or the enclave moves to another host. Hosts of Nitro enclaves keep the time to
+// milliseconds.
+const ClockMargin = 5 * time.Second
+
+// Floor is what everything signed before is known not to exceed, whatever became of
+// the journal: no target epoch above Epoch, and no block slot above Slot.
+//
+// What it then permits can not be slashed together with anything signed before.
+// Write F for Epoch, and let old and new be two attestations of one key, old signed
+// before the floor was set and new permitted by it.
+//
+//  1. Whoever signed old obeyed these rules, on a Clock that read C when it checked.
+//     So old.target <= epoch(C + one slot), and old.source < old.target or both are 0.
+//  2. That enclave had ended before this one started, and this one's Clock read C'
+//     after its start. By the definition of Clock, C <= module's time then +
+//     ClockMargin/2; by the assumption on the module's time, that is <= its time at
+//     the later reading + ClockMargin = C' + ClockMargin.
+//     (Clock readings are of the module or later: C' is not below the module's time
+//     at the enclave's start.)
+//  3. F = epoch(C' + ClockMargin + one slot), and epoch is monotonic: old.target <= F.
+//     Hence old.source <= F-1, or old is the vote of genesis (0, 0).
+//  4. The floor demands new.target > F and new.source >= F-1 (or F is 0).
+//  5. No double vote: old.target <= F < new.target.
+//     Old does not surround new: that takes new.target < old.target.
+//     New does not surround old: that takes new.source < old.source, but
+//     old.source <= F-1 <= new.source; for old = (0, 0) or F = 0, old.source is 0.
+//  6. A block likewise: its old slot <= slot(C + one slot) <= Slot < its new slot.
+//
+// Step 2 holds for every enclave that ever ran before, so restarts add up to nothing
+// new. It does not hold for two enclaves that run at once: that takes a store that
+// the host cannot fork.
+type Floor struct {
+	Epoch uint64
+	Slot  uint64
+}
+
+// Floor returns the floor for an enclave whose clock reads now, at its start. It is
+// nil before the chain begins, when nothing can have been signed.
+func (s Schedule) Floor(now time.Time) *Floor {
+	latest := now.Add(ClockMargin + s.SlotDuration)
+	if !s.Begun(latest) {
+		return nil
+	}
+	return &Floor{Epoch: s.Epoch(latest), Slot: s.Slot(latest)}
+}
+
+// The reasons for a denial by time.
+const (
+	BeyondNow        Reason = "beyond_now"
+	TargetAtFloor    Reason = "target_at_restart_floor"
+	SourceBelowFloor Reason = "source_below_restart_floor"
+	BlockAtFloor     Reason = "block_at_restart_floor"
+)
+
+// CheckNow denies what lies more than one slot ahead of now: a block by its slot, an
+// attestation by its target's epoch. Before the chain begins it denies everything.
+func (s Schedule) CheckNow(now time.Time, duty Duty) Decision {
+	latest := now.Add(s.SlotDuration)
+	clock := now.UTC().Format(time.RFC3339)
+	if !s.Begun(latest) {
+		return deny(BeyondNow, "the chain begins at %s and it is %s: nothing is signed before", s.Genesis.UTC().Format(time.RFC3339), clock)
+	}
+	switch d := duty.(type) {
+	case Block:
+		if slot := s.Slot(latest); d.Slot > slot {
+			return deny(BeyondNow, "block slot %d lies beyond %d, one slot after now (%s)", d.Slot, slot, clock)
+		}
+	case Attestation:
+		if epoch := s.Epoch(latest); d.Target > epoch {
+			return deny(BeyondNow, "attestation target %d lies beyond %d, the epoch one slot after now (%s)", d.Target, epoch, clock)
+		}
+	default:
+		return Fail(fmt.Errorf("no duty that a schedule knows: %T", duty))
+	}
+	return allow()
+}
+
+// CheckFloor denies what a floor forbids, and says when signing goes on.
+func (s Schedule) CheckFloor(floor Floor, duty Duty) Decision {
+	switch d := duty.(type) {
+	case Block:
+		if d.Slot <= floor.Slot {
+			return deny(BlockAtFloor, "block slot %d is not above %d: what was signed before this start is not known, so blocks go on at slot %d, at %s, or sooner with %s",
+				d.Slot, floor.Slot, floor.Slot+1, s.SlotStart(floor.Slot+1).UTC().Format(time.RFC3339), vouching)
+		}
+	case Attestation:
+		if d.Target <= floor.Epoch {
+			return deny(TargetAtFloor, "attestation target %d is not above %d: what was signed before this start is not known, so attestations go on with epoch %d, at %s, or sooner with %s",
+				d.Target, floor.Epoch, floor.Epoch+1, s.EpochStart(floor.Epoch+1).UTC().Format(time.RFC3339), vouching)
+		}
+		if d.Source < floor.source() {
+			return deny(SourceBelowFloor, "attestation source %d is below %d: an attestation signed before this start may lie between its source and target, so attestations go on when the chain has justified epoch %d; if it waits for these very validators, that takes %s",
+				d.Source, floor.source(), floor.source(), vouching)
+		}
+	default:
+		return Fail(fmt.Errorf("no duty that a floor knows: %T", duty))
+	}
+	return allow()
+}
+
+// vouching is what an operator can do about a floor.
+const vouching = "an operator's statement that the journal is current (parent slashing vouch)"
+
+// source returns the lowest source that the floor permits.
+func (f Floor) source() uint64 { return max(f.Epoch, 1) - 1 }
