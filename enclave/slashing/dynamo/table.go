@@ -1,0 +1,104 @@
+package dynamo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"regexp"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+)
+
+// A tableName is a table's ARN in its parts.
+type tableName struct{ partition, region, name string }
+
+// tableARN is the form of a table's ARN (Amazon DynamoDB API Reference, TableName: 3 to 255 characters).
+var tableARN = regexp.MustCompile(`^arn:(aws|aws-cn|aws-us-gov):dynamodb:([a-z0-9-]{1,32}):[0-9]{12}:table/([A-Za-z0-9_.-]{3,255})$`)
+
+func parseTable(arn string) (tableName, error) {
+	parts := tableARN.FindStringSubmatch(arn)
+	if parts == nil {
+		return tableName{}, fmt.Errorf("table %q, want a full ARN: arn:aws:dynamodb:REGION:ACCOUNT:table/NAME", arn)
+	}
+	return tableName{parts[1], parts[2], parts[3]}, nil
+}
+
+// BaseURL returns where requests for a table go: endpoint if there is one, else the region's own, as
+// "https://host[:port]". The host is what the TLS certificate must name.
+func BaseURL(table, endpoint string) (string, error) {
+	t, err := parseTable(table)
+	if err != nil {
+		return "", err
+	}
+	if endpoint == "" {
+		return "https://dynamodb." + t.region + "." + domain(t.partition), nil
+	}
+	u, err := url.Parse(endpoint)
+	if err != nil || u.Hostname() == "" || strings.TrimSuffix(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
+		return "", fmt.Errorf("endpoint %q, want https://host[:port]", endpoint)
+	}
+	return u.Scheme + "://" + u.Host, nil
+}
+
+func domain(partition string) string {
+	if partition == "aws-cn" {
+		return "amazonaws.com.cn"
+	}
+	return "amazonaws.com"
+}
+
+// CreateTable returns the request that makes the table: one string key, pk; billed by request, so that nothing
+// throttles; guarded against deletion. Point-in-time recovery is another request (UpdateContinuousBackups), and
+// of no use here but to look back: a table restored to an earlier time must not be signed with.
+func CreateTable(name string) *dynamodb.CreateTableInput {
+	return &dynamodb.CreateTableInput{
+		TableName:                 aws.String(name),
+		AttributeDefinitions:      []types.AttributeDefinition{{AttributeName: aws.String(attributeKey), AttributeType: types.ScalarAttributeTypeS}},
+		KeySchema:                 []types.KeySchemaElement{{AttributeName: aws.String(attributeKey), KeyType: types.KeyTypeHash}},
+		BillingMode:               types.BillingModePayPerRequest,
+		DeletionProtectionEnabled: aws.Bool(true),
+	}
+}
+
+// checkTable compares the table with what the bundle names and what the store needs. It asks by the name alone,
+// so that the answer tells whether the name means this very table to these credentials: transactions go by the
+// name, since DynamoDB Local takes no ARN in them.
+func (s *Store) checkTable(ctx context.Context) error {
+	out, err := call(ctx, s.client.DescribeTable, &dynamodb.DescribeTableInput{TableName: aws.String(s.name)})
+	if err != nil {
+		return fmt.Errorf("describing table %s: %w", s.table, err)
+	}
+	t := out.Table
+	if t == nil {
+		return errors.New("the answer describes no table")
+	}
+	if got := aws.ToString(t.TableArn); got != s.table {
+		return fmt.Errorf("the table is %q, want %q", got, s.table)
+	}
+	if t.TableStatus != types.TableStatusActive && t.TableStatus != types.TableStatusUpdating {
+		return fmt.Errorf("the table is %s, want ACTIVE", t.TableStatus)
+	}
+	if !hasKeySchema(t) {
+		return fmt.Errorf("the table's key schema is not one partition key %q of type S", attributeKey)
+	}
+	if !aws.ToBool(t.DeletionProtectionEnabled) {
+		s.log.Warn("the slashing table has no deletion protection", "table", s.table)
+	}
+	return nil
+}
+
+func hasKeySchema(t *types.TableDescription) bool {
+	if len(t.KeySchema) != 1 || aws.ToString(t.KeySchema[0].AttributeName) != attributeKey || t.KeySchema[0].KeyType != types.KeyTypeHash {
+		return false
+	}
+	for _, a := range t.AttributeDefinitions {
+		if aws.ToString(a.AttributeName) == attributeKey {
+			return a.AttributeType == types.ScalarAttributeTypeS
+		}
+	}
+	return false
+}
