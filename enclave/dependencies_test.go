@@ -29,6 +29,12 @@ var allowed = []struct {
 	{"github.com/hf/nsm/...", "the exchange with the Nitro Security Module"},
 	{"github.com/fxamacker/cbor/v2", "of hf/nsm: the module's encoding"},
 	{"github.com/x448/float16", "of cbor"},
+	{"github.com/aws/aws-sdk-go-v2/service/dynamodb/...", "slashing records in a table"},
+	{"github.com/aws/aws-sdk-go-v2/service/internal/accept-encoding", "of dynamodb: asks for no compression"},
+	{"github.com/aws/aws-sdk-go-v2/service/internal/endpoint-discovery", "of dynamodb: not turned on"},
+	{"github.com/aws/aws-sdk-go-v2/aws/...", "of the AWS SDK's clients: signatures, errors, which of them may pass"},
+	{"github.com/aws/aws-sdk-go-v2/internal/...", "of the AWS SDK's clients"},
+	{"github.com/aws/smithy-go/...", "of the AWS SDK's clients: HTTP and JSON"},
 }
 
 // What they may not, although it is ours or the standard library's.
@@ -47,10 +53,18 @@ var forbidden = []struct{ path, reason string }{
 	{"log/syslog", "there is no syslog"},
 	{"text/template", "nothing is rendered"},
 	{"encoding/gob", "decodes what it is told to"},
+	{"github.com/aws/aws-sdk-go-v2/config", "takes credentials and endpoints from its surroundings"},
+	{"github.com/aws/aws-sdk-go-v2/feature/ec2/imds", "the parent's role is not the enclave's"},
+	{"github.com/aws/aws-sdk-go-v2/service/sts", "makes credentials of others"},
 }
 
 func TestEnclaveDependencies(t *testing.T) {
 	checkDependencies(t, "holdfast/enclave", "CGO_ENABLED=1")
+}
+
+// The store is held to the rules by itself too: a bundle decides whether it is opened.
+func TestDynamoDependencies(t *testing.T) {
+	checkDependencies(t, "holdfast/enclave/slashing/dynamo", "CGO_ENABLED=0")
 }
 
 func TestInitDependencies(t *testing.T) {
@@ -109,7 +123,9 @@ func list(t *testing.T, cgo, format, program string) []string {
 
 func TestEveryRuleIsNeededAndEveryForbiddenPackageExists(t *testing.T) {
 	var linked []string
-	for program, cgo := range map[string]string{"holdfast/enclave": "CGO_ENABLED=1", "holdfast/enclave/init": "CGO_ENABLED=0"} {
+	for program, cgo := range map[string]string{
+		"holdfast/enclave": "CGO_ENABLED=1", "holdfast/enclave/init": "CGO_ENABLED=0", "holdfast/enclave/slashing/dynamo": "CGO_ENABLED=0",
+	} {
 		linked = append(linked, list(t, cgo, "{{.ImportPath}}", program)...)
 	}
 	for _, rule := range allowed {

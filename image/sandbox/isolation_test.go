@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"net"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -41,6 +42,24 @@ func TestOnlyALoopbackInterfaceExistsAndItIsUp(t *testing.T) {
 	f := parseFacts(t, output(t, spec(t, "report")))
 	if up, ok := f.Interfaces["lo"]; len(f.Interfaces) != 1 || !ok || !up {
 		t.Errorf("got interfaces %v, want lo alone, up", f.Interfaces)
+	}
+}
+
+func TestTheHostsNetworkIsLentToThoseWhoAskForIt(t *testing.T) {
+	host, err := net.Interfaces()
+	must(t, err)
+	s := spec(t, "report")
+	s.Network = true
+	f := parseFacts(t, output(t, s))
+	for _, i := range host {
+		if _, ok := f.Interfaces[i.Name]; !ok {
+			t.Errorf("got interfaces %v, want %s of the host too", f.Interfaces, i.Name)
+		}
+	}
+	expect(t, "capabilities", f.Status["CapEff"], "0000000000000000")
+	if hosts, err := os.ReadFile("/etc/hosts"); err == nil {
+		s.Args = []string{"inmate", "read", "/etc/hosts"}
+		expect(t, "/etc/hosts", output(t, s), string(hosts))
 	}
 }
 
