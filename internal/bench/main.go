@@ -60,7 +60,11 @@ func run(ctx context.Context, stdout, stderr io.Writer) error {
 		fmt.Fprintf(stdout, "%-20s %11.0f ns %11.0f ns %7.2f\n", c.figure, ours, limit, ours/limit)
 		figures = append(figures, fmt.Sprintf("figure %s %.2f ratio", c.figure, ours/limit))
 	}
-	for _, f := range figures {
+	durable, err := journalFigures(ctx, stdout, stderr)
+	if err != nil {
+		return fmt.Errorf("journal: %w", err)
+	}
+	for _, f := range append(figures, durable...) {
 		fmt.Fprintln(stdout, f)
 	}
 	return nil
@@ -99,22 +103,29 @@ func (c comparison) measure(ctx context.Context, stderr io.Writer) (ours, limit 
 }
 
 // median reads the middle time per operation of one benchmark from the output of go test.
-func median(output, name string) (float64, error) {
-	var times []float64
+func median(output, name string) (float64, error) { return medianOf(output, name, "ns/op") }
+
+// medianOf reads the middle of what one benchmark reports in one unit.
+func medianOf(output, name, unit string) (float64, error) {
+	var values []float64
 	for line := range strings.Lines(output) {
 		fields := strings.Fields(line)
-		if len(fields) < 4 || fields[3] != "ns/op" || strings.SplitN(fields[0], "-", 2)[0] != name {
+		if len(fields) < 4 || strings.SplitN(fields[0], "-", 2)[0] != name {
 			continue
 		}
-		ns, err := strconv.ParseFloat(fields[2], 64)
+		at := slices.Index(fields, unit)
+		if at < 1 {
+			continue
+		}
+		value, err := strconv.ParseFloat(fields[at-1], 64)
 		if err != nil {
 			return 0, fmt.Errorf("benchmark line %q: %w", line, err)
 		}
-		times = append(times, ns)
+		values = append(values, value)
 	}
-	if len(times) != rounds {
-		return 0, fmt.Errorf("%s ran %d times, want %d", name, len(times), rounds)
+	if len(values) != rounds {
+		return 0, fmt.Errorf("%s ran %d times with %s, want %d", name, len(values), unit, rounds)
 	}
-	slices.Sort(times)
-	return times[len(times)/2], nil
+	slices.Sort(values)
+	return values[len(values)/2], nil
 }

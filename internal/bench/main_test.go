@@ -23,7 +23,20 @@ func TestTheMedianIsOfThatBenchmarkAlone(t *testing.T) {
 }
 
 func TestAMissingRoundIsAnError(t *testing.T) {
-	if _, err := median(output, "BenchmarkSignOverHandler"); err == nil || !strings.Contains(err.Error(), "ran 1 times, want 5") {
+	if _, err := median(output, "BenchmarkSignOverHandler"); err == nil || !strings.Contains(err.Error(), "ran 1 times with ns/op, want 5") {
 		t.Fatalf("got %v", err)
+	}
+}
+
+func TestAMedianIsOfOneUnitAlone(t *testing.T) {
+	const output = `BenchmarkSyncs-2  20  900 ns/op  3.000 syncs
+BenchmarkSyncs-2  20  100 ns/op  1.000 syncs
+BenchmarkSyncs-2  20  200 ns/op  2.000 syncs
+BenchmarkSyncs-2  20  300 ns/op  1.000 syncs
+BenchmarkSyncs-2  20  400 ns/op  2.000 syncs
+`
+	got, err := medianOf(output, "BenchmarkSyncs", "syncs")
+	if err != nil || got != 2 {
+		t.Fatalf("median = %v, %v; want 2", got, err)
 	}
 }
