@@ -64,7 +64,11 @@ func run(ctx context.Context, stdout, stderr io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("journal: %w", err)
 	}
-	for _, f := range append(figures, durable...) {
+	table, err := dynamoFigures(ctx, stdout, stderr)
+	if err != nil {
+		return fmt.Errorf("dynamodb: %w", err)
+	}
+	for _, f := range slices.Concat(figures, durable, table) {
 		fmt.Fprintln(stdout, f)
 	}
 	return nil

@@ -19,7 +19,7 @@ import (
 type item = map[string]types.AttributeValue
 
 // items returns all of a table, by partition.
-func (tab *table) items(t *testing.T) map[string]item {
+func (tab *table) items(t testing.TB) map[string]item {
 	t.Helper()
 	out, err := tab.admin.Scan(t.Context(), &dynamodb.ScanInput{TableName: aws.String(tab.name), ConsistentRead: aws.Bool(true)})
 	if err != nil {
@@ -33,7 +33,7 @@ func (tab *table) items(t *testing.T) map[string]item {
 }
 
 // one returns the item of a key.
-func (tab *table) one(t *testing.T, k slashing.PublicKey) item {
+func (tab *table) one(t testing.TB, k slashing.PublicKey) item {
 	t.Helper()
 	for name, i := range tab.items(t) {
 		if strings.HasSuffix(name, hexKey(k)) {
