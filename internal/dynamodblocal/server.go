@@ -51,7 +51,8 @@ type Config struct {
 // A Server is DynamoDB Local, and the address that leads to it.
 type Server struct {
 	config   Config
-	run      string // directory of the socket
+	run      string   // directory of the socket
+	handle   *os.File // of run: a socket's path has 108 bytes at most, and run may be long
 	listener net.Listener
 	accepted sync.WaitGroup
 
@@ -72,12 +73,15 @@ func Start(ctx context.Context, c Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	handle, err := os.Open(run)
+	if err != nil {
+		return nil, errors.Join(err, os.RemoveAll(run))
+	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		os.RemoveAll(run)
-		return nil, err
+		return nil, errors.Join(err, handle.Close(), os.RemoveAll(run))
 	}
-	s := &Server{config: c, run: run, listener: l}
+	s := &Server{config: c, run: run, handle: handle, listener: l}
 	s.accepted.Go(func() { s.Serve(l) })
 	if err := s.Restart(ctx); err != nil {
 		s.Close()
@@ -91,7 +95,8 @@ func (s *Server) Endpoint() string { return "http://" + s.listener.Addr().String
 
 // Dial connects to the program.
 func (s *Server) Dial(ctx context.Context) (net.Conn, error) {
-	return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(s.run, socketName))
+	path := fmt.Sprintf("/proc/self/fd/%d/%s", s.handle.Fd(), socketName)
+	return new(net.Dialer).DialContext(ctx, "unix", path)
 }
 
 // Serve leads every connection that l accepts to the program, until l closes. With a TLS listener it gives
@@ -237,7 +242,7 @@ func (s *Server) Close() error {
 	s.Kill()
 	err := s.listener.Close()
 	s.accepted.Wait()
-	return errors.Join(err, os.RemoveAll(s.run))
+	return errors.Join(err, s.handle.Close(), os.RemoveAll(s.run))
 }
 
 // A log keeps the beginning of what the program prints, for the error of a failed start.

@@ -2,9 +2,12 @@ package dynamodblocal_test
 
 import (
 	"context"
+	"crypto/tls"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -76,6 +79,7 @@ func TestATableOnDiskSurvivesAKill(t *testing.T) {
 }
 
 func TestTLSEndsInFrontOfTheProgram(t *testing.T) {
+	t.Setenv("TMPDIR", longDirectory(t)) // longer than a socket's path may be
 	s, err := dynamodblocal.Start(t.Context(), dynamodblocal.Prepared(t))
 	if err != nil {
 		t.Fatal(err)
@@ -90,6 +94,24 @@ func TestTLSEndsInFrontOfTheProgram(t *testing.T) {
 	if _, err := c.ListTables(t.Context(), &dynamodb.ListTablesInput{}); err != nil {
 		t.Fatal(err)
 	}
+}
+
+func listenTLS(t *testing.T, certificates []tls.Certificate) net.Listener {
+	t.Helper()
+	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: certificates, MinVersion: tls.VersionTLS12})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+func longDirectory(t *testing.T) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), strings.Repeat("long", 40))
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return dir
 }
 
 func TestAStartThatFailsSaysWhatTheProgramSaid(t *testing.T) {

@@ -68,7 +68,7 @@ func (l *ledger) check(t *testing.T) {
 		for i, a := range duties {
 			for _, b := range duties[:i] {
 				if slashable(a, b) {
-					t.Errorf("key %x: both %v (%+v) and %v (%+v) were allowed", k[46:], b, b, a, a)
+					t.Errorf("key %x: both %#v and %#v were allowed", k[46:], b, a)
 				}
 			}
 		}
