@@ -45,7 +45,7 @@ type Config struct {
 	Log     *slog.Logger                            // nil for none
 
 	// Timeout bounds every message to and from the parent, and how long a duty
-	// waits to become durable. 0 means DefaultTimeout.
+	// waits to become durable. 0 means DefaultTimeout. Megabytes have longer.
 	Timeout time.Duration
 	// CompactAfter is how many bytes of records follow a snapshot at least before
 	// the next. 0 means DefaultCompactAfter.
@@ -197,7 +197,7 @@ func (s *Store) Record(ctx context.Context, genesisValidatorsRoot slashing.Root,
 	if decision.Answer != slashing.Allowed {
 		return decision
 	}
-	if err := s.wait(ctx, saved); err != nil {
+	if err := s.wait(ctx, saved, s.timeout); err != nil {
 		return slashing.Fail(err)
 	}
 	return decision
@@ -255,11 +255,11 @@ func (s *Store) gather() *batch {
 }
 
 // wait returns nil once something is durable.
-func (s *Store) wait(ctx context.Context, saved *saved) error {
+func (s *Store) wait(ctx context.Context, saved *saved, patience time.Duration) error {
 	if saved == nil {
 		return nil
 	}
-	timer := time.NewTimer(s.timeout)
+	timer := time.NewTimer(patience)
 	defer timer.Stop()
 	select {
 	case <-saved.done:
@@ -269,7 +269,7 @@ func (s *Store) wait(ctx context.Context, saved *saved) error {
 	case <-ctx.Done():
 		return s.uncertain(ctx.Err())
 	case <-timer.C:
-		return s.uncertain(fmt.Errorf("no acknowledgement within %v", s.timeout))
+		return s.uncertain(fmt.Errorf("no acknowledgement within %v", patience))
 	}
 }
 
@@ -294,8 +294,9 @@ func (s *Store) Import(ctx context.Context, history slashing.Interchange) error 
 	if err != nil {
 		return err
 	}
+	patience := within(s.timeout, len(history.States)*maxKeyEntry)
 	for saved := range waits {
-		if err := s.wait(ctx, saved); err != nil {
+		if err := s.wait(ctx, saved, patience); err != nil {
 			return err
 		}
 	}
@@ -389,7 +390,7 @@ func (s *Store) Advance(ctx context.Context, name string, version uint64) error 
 	if err != nil {
 		return err
 	}
-	return s.wait(ctx, saved)
+	return s.wait(ctx, saved, s.timeout)
 }
 
 func (s *Store) raise(name string, version uint64) (*saved, error) {

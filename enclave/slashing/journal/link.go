@@ -42,17 +42,26 @@ func (l *link) closeAtEnd(ctx context.Context) (stop func() bool) {
 	return context.AfterFunc(ctx, func() { _ = l.conn.Close() })
 }
 
-// send writes a message within the timeout.
-func (l *link) send(m wire.Message) error {
-	if err := l.conn.SetWriteDeadline(time.Now().Add(l.timeout)); err != nil {
+// slowest is how many bytes a second a long record is expected to go at least: a
+// snapshot of very many keys may take longer than a duty can wait.
+const slowest = 4 << 20
+
+// within returns the timeout of a message that carries some bytes of a record.
+func within(timeout time.Duration, size int) time.Duration {
+	return timeout + time.Duration(size)*time.Second/slowest
+}
+
+// send writes a message that carries some bytes of a record.
+func (l *link) send(m wire.Message, size int) error {
+	if err := l.conn.SetWriteDeadline(time.Now().Add(within(l.timeout, size))); err != nil {
 		return err
 	}
 	return wire.Send(l.conn, m)
 }
 
-// receive reads a message within the timeout.
-func (l *link) receive() (wire.Message, error) {
-	if err := l.conn.SetReadDeadline(time.Now().Add(l.timeout)); err != nil {
+// receive reads a message that carries some bytes of a record at most.
+func (l *link) receive(size int) (wire.Message, error) {
+	if err := l.conn.SetReadDeadline(time.Now().Add(within(l.timeout, size))); err != nil {
 		return nil, err
 	}
 	m, err := wire.Receive(l.reader)
@@ -65,10 +74,10 @@ func (l *link) receive() (wire.Message, error) {
 // request sends a message and reads the answer, which must be a T.
 func request[T wire.Message](l *link, m wire.Message) (T, error) {
 	var none T
-	if err := l.send(m); err != nil {
+	if err := l.send(m, 0); err != nil {
 		return none, err
 	}
-	answer, err := l.receive()
+	answer, err := l.receive(0)
 	if err != nil {
 		return none, err
 	}
@@ -90,11 +99,11 @@ func want[T wire.Message](m wire.Message) (T, error) {
 
 // readBack adds every record the parent has to a chain that is empty.
 func (l *link) readBack(c *chain, head wire.Position) error {
-	if err := l.send(wire.Read{}); err != nil {
+	if err := l.send(wire.Read{}, 0); err != nil {
 		return err
 	}
 	for {
-		m, err := l.receive()
+		m, err := l.receive(wire.MaxRecord)
 		if err != nil {
 			return fmt.Errorf("reading the journal after record %d: %w", c.head.Sequence, err)
 		}

@@ -203,16 +203,18 @@ func (w *writer) gather() {
 // fly sends the record and waits for its acknowledgement. Only one that names
 // exactly this record counts; after any other the connection is of no more use.
 func (w *writer) fly(ctx context.Context, l *link, incoming <-chan received) error {
-	if err := l.send(wire.Append{Digest: w.flight.position.Digest, Record: w.flight.record}); err != nil {
+	size := len(w.flight.record)
+	if err := l.send(wire.Append{Digest: w.flight.position.Digest, Record: w.flight.record}, size); err != nil {
 		return fmt.Errorf("sending record %d to the slashing journal: %w", w.flight.position.Sequence, err)
 	}
-	timer := time.NewTimer(w.timeout)
+	patience := within(w.timeout, size)
+	timer := time.NewTimer(patience)
 	defer timer.Stop()
 	select {
 	case r := <-incoming:
 		return w.answer(r)
 	case <-timer.C:
-		return fmt.Errorf("the slashing journal did not acknowledge record %d within %v", w.flight.position.Sequence, w.timeout)
+		return fmt.Errorf("the slashing journal did not acknowledge record %d within %v", w.flight.position.Sequence, patience)
 	case <-ctx.Done():
 		return ctx.Err()
 	}
