@@ -148,6 +148,12 @@ func TestEmulateServesTheEnclave(t *testing.T) {
 	}
 	defer os.RemoveAll(tmp)
 	console := filepath.Join(t.TempDir(), "console")
+	sockets, err := os.MkdirTemp("", "hf") // a socket's path must be short
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(sockets)
+	socket := filepath.Join(sockets, "control")
 	t.Setenv("TMPDIR", tmp)
 
 	ctx, interrupt := context.WithCancel(t.Context())
@@ -159,7 +165,7 @@ func TestEmulateServesTheEnclave(t *testing.T) {
 	done.Go(func() {
 		defer w.Close()
 		code = run(ctx, []string{"emulate", "-eif", m.EIF, "-qemu", m.QEMU, "-root", m.Root,
-			"-listen", "127.0.0.1:0", "-console", console}, w, &stderr)
+			"-listen", "127.0.0.1:0", "-console", console, "-control", socket, "-journal", t.TempDir(), "-q"}, w, &stderr)
 	})
 	line := make([]byte, 200)
 	n, _ := r.Read(line)
@@ -169,6 +175,7 @@ func TestEmulateServesTheEnclave(t *testing.T) {
 		t.Fatalf("printed %q, want the URL; exit code %d, stderr:\n%s", url, code, &stderr)
 	}
 	checkUp(t, url)
+	checkWaits(t, socket)
 	interrupt()
 	done.Wait()
 	if code != exitDone {
@@ -177,8 +184,23 @@ func TestEmulateServesTheEnclave(t *testing.T) {
 	if log, err := os.ReadFile(console); err != nil || len(log) == 0 {
 		t.Errorf("console file has %d bytes, %v; want what the enclave printed", len(log), err)
 	}
+	if _, err := os.Lstat(socket); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the control socket is left: %v", err)
+	}
 	if left, err := os.ReadDir(tmp); err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+// checkWaits asks an enclave without a bundle how it is.
+func checkWaits(t *testing.T, socket string) {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	if code := run(t.Context(), []string{"status", "-control", socket}, &stdout, &stderr); code != exitIdle {
+		t.Errorf("status: exit code %d, want %d; %s", code, exitIdle, &stderr)
+	}
+	if !strings.Contains(stdout.String(), "waiting for a bundle") {
+		t.Errorf("status: %q, want it to wait for a bundle", &stdout)
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials/ec2rolecreds"
 	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"holdfast/enclave/control/message"
 )
@@ -28,8 +29,8 @@ type Source interface {
 // timeout bounds one attempt. The metadata service is on the host, so it answers in milliseconds.
 const timeout = 20 * time.Second
 
-// Lifetime is for how long an enclave is given credentials that do not expire, such as an IAM user's.
-const Lifetime = time.Hour
+// sessionLifetime is that of the session which stands for credentials that do not expire.
+const sessionLifetime = time.Hour
 
 // An awsSource asks AWS's own provider.
 type awsSource struct {
@@ -52,13 +53,42 @@ func Instance(endpoint string) Source {
 }
 
 // Environment returns the credentials that AWS's own tools would use here: of the environment, of the shared
-// files, of the single sign-on.
+// files, of the single sign-on. An IAM user's own, which do not expire, stay here: the enclave gets a session of
+// an hour in their place (STS GetSessionToken).
 func Environment(ctx context.Context) (Source, error) {
 	c, err := config.LoadDefaultConfig(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("AWS configuration: %w", err)
 	}
-	return awsSource{c.Credentials, time.Now}, nil
+	return awsSource{sessions{c}, time.Now}, nil
+}
+
+// sessions gives a session's credentials in place of those that have none.
+type sessions struct{ aws.Config }
+
+// Retrieve implements [aws.CredentialsProvider].
+func (s sessions) Retrieve(ctx context.Context) (aws.Credentials, error) {
+	lasting, err := s.Credentials.Retrieve(ctx)
+	if err != nil || lasting.SessionToken != "" {
+		return lasting, err
+	}
+	if s.Region == "" {
+		return aws.Credentials{}, errors.New("a session for an IAM user takes a region (hint: AWS_REGION)")
+	}
+	got, err := sts.NewFromConfig(s.Config).GetSessionToken(ctx, &sts.GetSessionTokenInput{
+		DurationSeconds: aws.Int32(int32(sessionLifetime / time.Second)),
+	})
+	if err != nil {
+		return aws.Credentials{}, err
+	}
+	if got.Credentials == nil || got.Credentials.Expiration == nil {
+		return aws.Credentials{}, errors.New("STS gave no session")
+	}
+	return aws.Credentials{
+		AccessKeyID: aws.ToString(got.Credentials.AccessKeyId), SecretAccessKey: aws.ToString(got.Credentials.SecretAccessKey),
+		SessionToken: aws.ToString(got.Credentials.SessionToken),
+		CanExpire:    true, Expires: *got.Credentials.Expiration,
+	}, nil
 }
 
 // Get implements [Source].
@@ -69,11 +99,11 @@ func (s awsSource) Get(ctx context.Context) (message.Credentials, error) {
 	if err != nil {
 		return message.Credentials{}, fmt.Errorf("credentials: %w", err)
 	}
-	if !got.CanExpire {
-		got.Expires = s.now().Add(Lifetime)
+	if !got.CanExpire { // a session's of the environment, whose end it does not tell
+		got.Expires = s.now().Add(sessionLifetime)
 	}
 	switch {
-	case got.AccessKeyID == "" || got.SecretAccessKey == "":
+	case got.AccessKeyID == "" || got.SecretAccessKey == "" || got.SessionToken == "":
 		return message.Credentials{}, errors.New("credentials: got none")
 	case !got.Expires.After(s.now()):
 		return message.Credentials{}, fmt.Errorf("credentials: expired at %v", got.Expires.UTC().Format(time.RFC3339))

@@ -2,7 +2,9 @@ package credentials_test
 
 import (
 	"context"
+	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -110,22 +112,56 @@ func TestTheServiceRefusesTheFirstVersion(t *testing.T) {
 	}
 }
 
-func TestTheEnvironmentsCredentialsAreLentForAnHour(t *testing.T) {
-	t.Setenv("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE")
-	t.Setenv("AWS_SECRET_ACCESS_KEY", planted)
-	t.Setenv("AWS_SESSION_TOKEN", "")
-	t.Setenv("AWS_CONFIG_FILE", "/dev/null")
-	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
-	t.Setenv("AWS_PROFILE", "")
+// environment replaces the machine's own AWS configuration.
+func environment(t *testing.T, token, stsURL string) credentials.Source {
+	t.Helper()
+	for name, value := range map[string]string{
+		"AWS_ACCESS_KEY_ID": "AKIAEXAMPLE", "AWS_SECRET_ACCESS_KEY": planted, "AWS_SESSION_TOKEN": token,
+		"AWS_CONFIG_FILE": "/dev/null", "AWS_SHARED_CREDENTIALS_FILE": "/dev/null", "AWS_PROFILE": "",
+		"AWS_REGION": "eu-central-1", "AWS_ENDPOINT_URL_STS": stsURL, "AWS_MAX_ATTEMPTS": "1",
+	} {
+		t.Setenv(name, value)
+	}
 	source, err := credentials.Environment(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := source.Get(t.Context())
-	if err != nil || got.AccessKeyID != "AKIAEXAMPLE" || got.SecretAccessKey != planted {
+	return source
+}
+
+func TestASessionOfTheEnvironmentIsHandedOn(t *testing.T) {
+	got, err := environment(t, "a-session-token", "http://127.0.0.1:1").Get(t.Context())
+	if err != nil || got.AccessKeyID != "AKIAEXAMPLE" || got.SecretAccessKey != planted || got.SessionToken != "a-session-token" {
 		t.Fatalf("got %s, %v", got.AccessKeyID, err)
 	}
-	if left := time.Until(got.Expiration); left > credentials.Lifetime || left < credentials.Lifetime-time.Minute {
-		t.Errorf("%v left, want %v", left, credentials.Lifetime)
+	if left := time.Until(got.Expiration); left > time.Hour || left < 59*time.Minute {
+		t.Errorf("%v left, want an hour", left)
+	}
+}
+
+func TestAUsersLastingCredentialsStayHere(t *testing.T) {
+	until := time.Now().Add(time.Hour).UTC().Truncate(time.Second)
+	service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.FormValue("Action") != "GetSessionToken" || r.FormValue("DurationSeconds") != "3600" {
+			t.Errorf("request %v", r.Form)
+		}
+		fmt.Fprintf(w, `<GetSessionTokenResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><GetSessionTokenResult><Credentials>`+
+			`<AccessKeyId>ASIASESSION</AccessKeyId><SecretAccessKey>of-the-session</SecretAccessKey><SessionToken>token</SessionToken>`+
+			`<Expiration>%s</Expiration></Credentials></GetSessionTokenResult></GetSessionTokenResponse>`, until.Format(time.RFC3339))
+	}))
+	defer service.Close()
+	got, err := environment(t, "", service.URL).Get(t.Context())
+	want := message.Credentials{AccessKeyID: "ASIASESSION", SecretAccessKey: "of-the-session", SessionToken: "token", Expiration: until}
+	if err != nil || got != want {
+		t.Errorf("got %s until %v, %v; want the session's", got.AccessKeyID, got.Expiration, err)
+	}
+}
+
+func TestWithoutASessionNothingIsHandedOn(t *testing.T) {
+	service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) }))
+	defer service.Close()
+	got, err := environment(t, "", service.URL).Get(t.Context())
+	if err == nil || got != (message.Credentials{}) || strings.Contains(err.Error(), planted) {
+		t.Errorf("got %s, %v; want an error without secrets", got.AccessKeyID, err)
 	}
 }
