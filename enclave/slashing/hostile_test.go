@@ -21,7 +21,9 @@ import (
 	"holdfast/enclave/slashing/slashingtest"
 )
 
-// The seed of a run is logged. Given again, the host and the client do the same again.
+// The seed of a run is logged. Given again, host and client draw the same again; which
+// of several duties at once comes first is the scheduler's, so a run may differ where
+// it has many.
 var hostileSeed = flag.Uint64("hostile-seed", 0, "repeat the hostile host's run with this seed; 0 draws one")
 
 const (
@@ -35,12 +37,14 @@ const (
 // that of a synctest bubble, so that waiting costs nothing.
 type world struct {
 	t      *testing.T
+	seed   uint64
 	random *rand.Rand
 	rules  worldRules
+	ahead  time.Duration // of the enclave's clock
 
 	server    *journaltest.Server
-	mu        sync.Mutex // guards host, which the server's goroutine draws from, and sent
-	host      *rand.Rand
+	mu        sync.Mutex  // guards what follows, which the server's goroutine uses
+	host      *rand.Rand  // drawn anew each step
 	sent      wire.Digest // of the last record that this start wrote
 	saved     [][]wire.Entry
 	vouchable wire.Digest // head of which it is true that nothing was signed after it
@@ -69,7 +73,7 @@ func newWorld(t *testing.T, seed uint64, rules worldRules) *world {
 	w := &world{
 		t:      t,
 		random: rand.New(rand.NewPCG(seed, 1)),
-		host:   rand.New(rand.NewPCG(seed, 2)),
+		seed:   seed,
 		rules:  rules,
 		server: journaltest.New(),
 		fresh:  true,
@@ -83,16 +87,16 @@ func (w *world) schedule() slashing.Schedule {
 }
 
 // Now is the enclave's clock: up to half the margin ahead of the module's.
-func (w *world) Now() (time.Time, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return time.Now().Add(time.Duration(w.host.Int64N(int64(slashing.ClockMargin / 2)))), nil
-}
+func (w *world) Now() (time.Time, error) { return time.Now().Add(w.ahead), nil }
 
 // run lets the world go for some steps, or until two slashable signatures left.
 func (w *world) run(steps int) {
 	time.Sleep(time.Duration(w.random.Int64N(int64(5 * time.Minute))))
 	for ; w.steps < steps && w.found == ""; w.steps++ {
+		w.mu.Lock()
+		w.host = rand.New(rand.NewPCG(w.seed, uint64(w.steps)+2))
+		w.mu.Unlock()
+		w.ahead = time.Duration(w.random.Int64N(int64(slashing.ClockMargin / 2)))
 		switch n := w.random.IntN(100); {
 		case w.store == nil:
 			w.start()
