@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"holdfast/enclave/slashing"
 )
@@ -218,4 +221,64 @@ func TestAnotherNetworkIsDeniedUnderAFloor(t *testing.T) {
 	if d.Reason != slashing.WrongNetwork {
 		t.Errorf("got answer %d, %q, %v", d.Answer, d.Reason, d.Err)
 	}
+}
+
+// slowImport is a store whose imports wait.
+type slowImport struct {
+	*slashing.Memory
+	imports chan struct{} // one token lets one import through
+	count   chan struct{}
+}
+
+func (s slowImport) Import(ctx context.Context, history slashing.Interchange) error {
+	s.count <- struct{}{}
+	select {
+	case <-s.imports:
+		return s.Memory.Import(ctx, history)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func TestDutiesShareOneRecordOfTheFloorAndWaitNoLongerThanTheyMay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		clock := &clockAt{at(6, 0)}
+		store := slowImport{slashing.NewMemory(chain), make(chan struct{}), make(chan struct{}, 100)}
+		guard := newGuard(t, slashing.GuardOptions{Store: store, Clock: clock, Floor: schedule().Floor(clock.time)})
+		clock.time = at(7, 0)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		var group sync.WaitGroup
+		answers := make([]slashing.Decision, 20)
+		for i := range answers {
+			group.Go(func() {
+				waits := ctx
+				if i == 0 {
+					waits = t.Context() // has the time
+				}
+				answers[i] = guard.Record(waits, chain, slashing.PublicKey{byte(i + 1)}, vote(6, 7, 1))
+			})
+			synctest.Wait() // the first has the turn
+		}
+		denied(t, guard, vote(5, 6, 1), slashing.TargetAtFloor) // waits for nobody
+		guard.Lift()                                            // nor does this
+		time.Sleep(2 * time.Second)
+		store.imports <- struct{}{}
+		group.Wait()
+		for i, d := range answers {
+			if want := map[bool]slashing.Answer{true: slashing.Allowed, false: slashing.Failed}[i == 0]; d.Answer != want {
+				t.Errorf("duty %d: got answer %d, %v; want %d", i, d.Answer, d.Err, want)
+			}
+		}
+		if len(store.count) != 1 {
+			t.Errorf("%d imports, want 1", len(store.count))
+		}
+		close(store.imports)
+		for range 3 { // the lift, which came during the first import, is recorded once
+			allowed(t, guard, vote(6, 7, 1))
+		}
+		if len(store.count) != 2 {
+			t.Errorf("%d imports, want 2", len(store.count))
+		}
+	})
 }

@@ -40,10 +40,10 @@ type Clock interface {
 }
 
 // ClockMargin is what a floor adds for clocks that disagree. One half is for a Clock
-// that runs ahead of the module's time, the other for the module's time going back
-// between a signature and the next start of the enclave, as when its host's clock is
-// set, or the enclave moves to another host. Hosts of Nitro enclaves keep the time to
-// milliseconds.
+// that runs ahead of the module's time. The other is for what the module rounds off,
+// and for its time going back between a signature and the next start of the enclave,
+// as when its host's clock is set, or the enclave moves to another host. Hosts of Nitro
+// enclaves keep the time to milliseconds, and QEMU's module rounds to a second.
 const ClockMargin = 5 * time.Second
 
 // Floor is what everything signed before is known not to exceed, whatever became of
@@ -57,10 +57,8 @@ const ClockMargin = 5 * time.Second
 //     So old.target <= epoch(C + one slot), and old.source < old.target or both are 0.
 //  2. That enclave had ended before this one started, and this one's Clock read C'
 //     after its start. By the definition of Clock, C <= module's time then +
-//     ClockMargin/2; by the assumption on the module's time, that is <= its time at
-//     the later reading + ClockMargin = C' + ClockMargin.
-//     (Clock readings are of the module or later: C' is not below the module's time
-//     at the enclave's start.)
+//     ClockMargin/2. Since then the module's time went back, or was rounded off, by at
+//     most ClockMargin/2, which is what is assumed of it: C <= C' + ClockMargin.
 //  3. F = epoch(C' + ClockMargin + one slot), and epoch is monotonic: old.target <= F.
 //     Hence old.source <= F-1, or old is the vote of genesis (0, 0).
 //  4. The floor demands new.target > F and new.source >= F-1 (or F is 0).

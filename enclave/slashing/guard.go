@@ -34,15 +34,17 @@ type Guard struct {
 	clock    Clock
 	high     *HighWatermark
 
-	mu        sync.Mutex // guards what follows; held while floors are read and written
-	floor     *Floor     // of this start; nil if it has none
-	lifted    bool       // a statement about this start holds
-	complete  bool       // and says so of all that was ever signed
-	opened    bool       // network and floors were read
-	network   Root       // of the store
-	floors    Floors     // as the store had them at this start
-	attempted bool       // the store may have this start's floor
-	settled   bool       // the store has all that the next duty rests on
+	floor *Floor        // of this start; nil if it has none
+	turn  chan struct{} // holds a token while floors are read or written
+
+	mu       sync.Mutex // guards what follows, and is held for no input or output
+	lifted   bool       // a statement about this start holds
+	complete bool       // and says so of all that was ever signed
+	opened   bool       // network and floors were read
+	network  Root       // of the store
+	floors   Floors     // as the store had them at this start
+	tried    bool       // the store may have this start's floor
+	settled  bool       // the store has all that the next duty rests on
 }
 
 var (
@@ -58,7 +60,14 @@ func NewGuard(o GuardOptions) (*Guard, error) {
 	if err := o.Schedule.Check(); err != nil {
 		return nil, fmt.Errorf("slashing guard: %w", err)
 	}
-	return &Guard{store: o.Store, schedule: o.Schedule, clock: o.Clock, high: o.HighWatermark, floor: copied(o.Floor)}, nil
+	return &Guard{
+		store:    o.Store,
+		schedule: o.Schedule,
+		clock:    o.Clock,
+		high:     o.HighWatermark,
+		floor:    copied(o.Floor),
+		turn:     make(chan struct{}, 1),
+	}, nil
 }
 
 // Record implements Store.
@@ -96,12 +105,19 @@ func (g *Guard) checkTime(duty Duty) Decision {
 
 // checkFloor applies the floors, and makes durable what a duty under them rests on.
 func (g *Guard) checkFloor(ctx context.Context, duty Duty) Decision {
-	g.mu.Lock()
-	defer g.mu.Unlock()
+	if d, known := g.checkFloors(duty); known && (d.Answer != Allowed || g.isSettled()) {
+		return d
+	}
+	select {
+	case g.turn <- struct{}{}:
+		defer func() { <-g.turn }()
+	case <-ctx.Done():
+		return Fail(fmt.Errorf("waiting for the floor of this start to be recorded: %w", ctx.Err()))
+	}
 	if err := g.open(ctx); err != nil {
 		return Fail(err)
 	}
-	if d := g.checkFloors(duty); d.Answer != Allowed {
+	if d, _ := g.checkFloors(duty); d.Answer != Allowed {
 		return d
 	}
 	if err := g.settle(ctx); err != nil {
@@ -110,60 +126,95 @@ func (g *Guard) checkFloor(ctx context.Context, duty Duty) Decision {
 	return allow()
 }
 
+func (g *Guard) isSettled() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.settled
+}
+
 // What an operator can do about a floor.
 const (
 	vouching = "an operator's statement that the journal is current lifts this sooner (parent slashing vouch)"
 	standing = "an earlier start imposed this on the journal and nobody vouched for that start, so only an operator's statement that the journal is complete lifts it sooner"
 )
 
-// checkFloors applies this start's floor and the one that stands.
-func (g *Guard) checkFloors(duty Duty) Decision {
-	d := allow()
+// checkFloors applies this start's floor and the one that stands, which is known once
+// the store's floors were read.
+func (g *Guard) checkFloors(duty Duty) (d Decision, known bool) {
+	floor, stands, known := g.inForce()
+	d = allow()
 	hint := vouching
-	if g.floor != nil && !g.lifted {
-		d = g.schedule.CheckFloor(*g.floor, duty)
+	if floor != nil {
+		d = g.schedule.CheckFloor(*floor, duty)
 	}
-	if floor := g.floors.Standing(); d.Answer == Allowed && floor != nil && !g.complete {
-		d, hint = g.schedule.CheckFloor(*floor, duty), standing
+	if d.Answer == Allowed && stands != nil {
+		d, hint = g.schedule.CheckFloor(*stands, duty), standing
 	}
 	if d.Answer == Denied {
 		d.Err = fmt.Errorf("%w; %s", d.Err, hint)
 	}
-	return d
+	return d, known
 }
 
-// open reads the floors that the store has, once.
+// inForce returns this start's floor and the one that stands; nil where there is none
+// or it was lifted.
+func (g *Guard) inForce() (floor, stands *Floor, known bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.lifted {
+		floor = g.floor
+	}
+	if !g.complete {
+		stands = g.floors.Standing()
+	}
+	return floor, stands, g.opened
+}
+
+// open reads the floors that the store has, once. Callers have the turn.
 func (g *Guard) open(ctx context.Context) error {
-	if g.opened {
+	if _, _, known := g.inForce(); known {
 		return nil
 	}
 	history, err := g.store.Export(ctx, floorKeys())
 	if err != nil {
 		return fmt.Errorf("floors of earlier starts could not be read: %w", err)
 	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	g.network, g.floors, g.opened = history.GenesisValidatorsRoot, floorsOf(history.States), true
 	return nil
 }
 
 // settle has the store know this start's floor before a duty is recorded under it, and
-// that it was lifted once it was. Doing so twice is the same as once.
+// that it was lifted once it was. Doing so twice is the same as once. Callers have the
+// turn.
 func (g *Guard) settle(ctx context.Context) error {
-	if g.settled {
-		return nil
-	}
-	wanted := g.floors
-	if g.floor != nil && (!g.lifted || g.attempted) {
-		wanted = wanted.Impose(*g.floor)
-		if g.lifted {
-			wanted = wanted.Lift(g.floors.Standing())
-		}
-		g.attempted = true
-		if err := g.store.Import(ctx, Interchange{GenesisValidatorsRoot: g.network, States: wanted.states()}); err != nil {
+	wanted, lifted := g.wanted()
+	if wanted != nil {
+		if err := g.store.Import(ctx, *wanted); err != nil {
 			return fmt.Errorf("the floor of this start could not be recorded: %w", err)
 		}
 	}
-	g.settled = true
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.settled = lifted == g.lifted
 	return nil
+}
+
+// wanted returns what the store must know, nil if that is nothing new, and whether
+// that includes a lift.
+func (g *Guard) wanted() (*Interchange, bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.settled || g.floor == nil || g.lifted && !g.tried {
+		return nil, g.lifted
+	}
+	g.tried = true
+	floors := g.floors.Impose(*g.floor)
+	if g.lifted {
+		floors = floors.Lift(g.floors.Standing())
+	}
+	return &Interchange{GenesisValidatorsRoot: g.network, States: floors.states()}, g.lifted
 }
 
 // Import implements Archive. Neither time nor floor bound it: history only ever
@@ -210,12 +261,8 @@ func (g *Guard) Probe(ctx context.Context) error {
 // Floor returns a copy of this start's floor, or nil if there is none or it was
 // lifted. What stands in the store is not part of it.
 func (g *Guard) Floor() *Floor {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.lifted {
-		return nil
-	}
-	return copied(g.floor)
+	floor, _, _ := g.inForce()
+	return copied(floor)
 }
 
 // Lift removes this start's floor. The caller has verified a Statement that the
