@@ -15,7 +15,7 @@ import (
 // sync committee that it holds. Here it holds all 512, which takes a second of a busy processor. Where a
 // slot comes too short, its duties are late or lost, and the next epoch is finalised instead.
 const (
-	secondsPerSlot = 3
+	secondsPerSlot = 4
 	slotsPerEpoch  = 4
 	epoch          = slotsPerEpoch * secondsPerSlot * time.Second
 )
@@ -43,7 +43,7 @@ ELECTRA_FORK_EPOCH: 18446744073709551615
 FULU_FORK_VERSION: 0x20000095
 FULU_FORK_EPOCH: 18446744073709551615
 TERMINAL_TOTAL_DIFFICULTY: 0
-SECONDS_PER_SLOT: 3
+SECONDS_PER_SLOT: 4
 SLOTS_PER_EPOCH: 4
 DEPOSIT_CONTRACT_ADDRESS: 0x4242424242424242424242424242424242424242
 `
