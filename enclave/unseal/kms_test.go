@@ -393,12 +393,12 @@ func TestAKMSThatIsDownIsSaidToBeAndTriedAgain(t *testing.T) {
 
 func TestASlowKMSIsNotWaitedForLongerThanTheCallerDoes(t *testing.T) {
 	s := scene{faults: kmstest.Faults{Delay: time.Hour}}.play(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 	defer cancel()
 	started := time.Now()
 	_, err := s.client.Decrypt(ctx, s.wrap(), purpose)
 	wantFailure(t, err, unseal.Soon, "no answer")
-	if !errors.Is(err, context.DeadlineExceeded) || time.Since(started) > 10*time.Second {
+	if !errors.Is(err, context.DeadlineExceeded) || time.Since(started) > 30*time.Second {
 		t.Errorf("got %v after %v", err, time.Since(started))
 	}
 }
