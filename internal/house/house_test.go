@@ -212,3 +212,36 @@ func TestTheDocumentsLinkToWhatExists(t *testing.T) {
 		}
 	}
 }
+
+// A claim of the documents that names its tests is shown by tests that exist.
+func TestTheTestsThatTheDocumentsNameExist(t *testing.T) {
+	named, defined := regexp.MustCompile("`(Test[A-Z][A-Za-z0-9]*)`"), regexp.MustCompile(`(?m)^func (Test[A-Z][A-Za-z0-9]*)\(t \*testing\.T\)`)
+	root, files := tracked(t)
+	exists, wanted := map[string]bool{}, map[string]string{}
+	for _, name := range files {
+		if !strings.HasSuffix(name, "_test.go") && !strings.HasSuffix(name, ".md") {
+			continue
+		}
+		data, err := os.ReadFile(filepath.Join(root, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.HasSuffix(name, ".md") {
+			for _, m := range named.FindAllSubmatch(data, -1) {
+				wanted[string(m[1])] = name
+			}
+			continue
+		}
+		for _, m := range defined.FindAllSubmatch(data, -1) {
+			exists[string(m[1])] = true
+		}
+	}
+	if len(wanted) == 0 {
+		t.Fatal("no document names a test")
+	}
+	for test, name := range wanted {
+		if !exists[test] {
+			t.Errorf("%s names %s, which does not exist", name, test)
+		}
+	}
+}
