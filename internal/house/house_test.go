@@ -116,7 +116,10 @@ func TestNoMirrorIsNamed(t *testing.T) {
 }
 
 // documented finds the commands in a document: the lines of its sh blocks.
-var shBlock = regexp.MustCompile("(?ms)^```sh\n(.*?)^```$")
+var (
+	shBlock   = regexp.MustCompile("(?ms)^```sh\n(.*?)^```$")
+	variables = regexp.MustCompile(`^([A-Z0-9_]+=\S* )+`) // set for one command
+)
 
 func commandsIn(t *testing.T, root, name string) []string {
 	t.Helper()
@@ -126,10 +129,11 @@ func commandsIn(t *testing.T, root, name string) []string {
 	}
 	var commands []string
 	for _, block := range shBlock.FindAllStringSubmatch(string(data), -1) {
-		for line := range strings.Lines(block[1]) {
+		for line := range strings.Lines(strings.ReplaceAll(block[1], "\\\n", "")) {
 			line, _, _ = strings.Cut(strings.TrimSpace(line), "  ")
-			if line, _, _ = strings.Cut(line, " #"); line != "" {
-				commands = append(commands, strings.TrimSpace(line))
+			line, _, _ = strings.Cut(line, " #")
+			if line = strings.TrimSpace(variables.ReplaceAllString(line, "")); line != "" {
+				commands = append(commands, line)
 			}
 		}
 	}
@@ -140,6 +144,8 @@ func commandsIn(t *testing.T, root, name string) []string {
 var others = map[string]string{
 	"curl":       "the answer of /attestation as a document: verify's testscripts",
 	"ssh-keygen": "signatures of PCRS.md, both ways: verify/sshsig",
+	"go":         "the build of verify: image/builder compares it with the sandbox's",
+	"sha384sum":  "a hash",
 	"aws":        "needs an account; the policy that it prints is read by verify's testscripts",
 }
 
