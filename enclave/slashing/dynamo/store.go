@@ -41,6 +41,7 @@ import (
 
 	"holdfast/enclave/secret"
 	"holdfast/enclave/slashing"
+	"holdfast/verify/envelope"
 )
 
 const (
@@ -112,11 +113,11 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 }
 
 func newStore(c Config) (*Store, error) {
-	table, err := parseTable(c.Table)
+	table, err := envelope.ParseARN(c.Table, envelope.DynamoDBTable)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("table: %w", err)
 	}
-	client, err := newClient(c, table)
+	client, err := newClient(c, table.Region)
 	if err != nil {
 		return nil, err
 	}
@@ -128,7 +129,7 @@ func newStore(c Config) (*Store, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Store{client: client, table: c.Table, name: table.name, network: c.Network, mac: mac, log: log, entries: make(map[string]*entry)}, nil
+	return &Store{client: client, table: c.Table, name: table.ID, network: c.Network, mac: mac, log: log, entries: make(map[string]*entry)}, nil
 }
 
 func (s *Store) open(ctx context.Context, keys []slashing.PublicKey) error {
