@@ -7,6 +7,7 @@ import (
 
 	"holdfast/verify/keypolicy"
 	"holdfast/verify/pcrs"
+	"holdfast/verify/reference"
 	"holdfast/verify/report"
 )
 
@@ -51,7 +52,7 @@ func runPolicy(_ context.Context, t *terminal, args []string) error {
 	if err != nil {
 		return err
 	}
-	policy, err := readBounded(set.Arg(0), keypolicy.MaxSize)
+	policy, err := reference.ReadFile(set.Arg(0), keypolicy.MaxSize)
 	if err != nil {
 		return err
 	}
@@ -60,7 +61,7 @@ func runPolicy(_ context.Context, t *terminal, args []string) error {
 
 // parseMeasurements reads a PCRS.md.
 func parseMeasurements(name string) (*pcrs.File, error) {
-	data, err := readMeasurements(name)
+	data, err := reference.ReadMeasurements(name)
 	if err != nil {
 		return nil, err
 	}
