@@ -8,8 +8,7 @@
 //
 // # What is trusted
 //
-// DynamoDB, reached by TLS that ends in the enclave, is trusted to keep what it acknowledged (decision 7 of
-// the design). Whoever else may write the table could put an old item back. Its MAC would be right, so three
+// DynamoDB, reached by TLS that ends in the enclave, is trusted to keep what it acknowledged. Whoever else may write the table could put an old item back. Its MAC would be right, so three
 // things guard against that: the credentials are sealed in the bundle, the table is named by its full ARN, and
 // an enclave that has seen a newer revision refuses the older one. A record with a wrong MAC, an older
 // revision or no longer there fails every duty of its key and is never overwritten; when the table is put

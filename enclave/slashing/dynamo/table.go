@@ -31,19 +31,6 @@ func BaseURL(table, endpoint string) (string, error) {
 	return u.Scheme + "://" + u.Host, nil
 }
 
-// CreateTable returns the request that makes the table: one string key, pk; billed by request, so that nothing
-// throttles; guarded against deletion. Point-in-time recovery is another request (UpdateContinuousBackups), and
-// of no use here but to look back: a table restored to an earlier time must not be signed with.
-func CreateTable(name string) *dynamodb.CreateTableInput {
-	return &dynamodb.CreateTableInput{
-		TableName:                 aws.String(name),
-		AttributeDefinitions:      []types.AttributeDefinition{{AttributeName: aws.String(attributeKey), AttributeType: types.ScalarAttributeTypeS}},
-		KeySchema:                 []types.KeySchemaElement{{AttributeName: aws.String(attributeKey), KeyType: types.KeyTypeHash}},
-		BillingMode:               types.BillingModePayPerRequest,
-		DeletionProtectionEnabled: aws.Bool(true),
-	}
-}
-
 // checkTable compares the table with what the bundle names and what the store needs. It asks by the name alone,
 // so that the answer tells whether the name means this very table to these credentials: transactions go by the
 // name, since DynamoDB Local takes no ARN in them.
