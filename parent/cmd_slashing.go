@@ -92,11 +92,7 @@ flags:
 
 func slashingExport(ctx context.Context, args []string, stdout, _ io.Writer) error {
 	f := newFlags("slashing export", exportHelp, stdout)
-	socket := f.control()
-	if err := f.parse(args, 1, 1); err != nil {
-		return err
-	}
-	c, err := reach(*socket)
+	c, err := f.enclave(args, 1, 1)
 	if err != nil {
 		return err
 	}
@@ -245,12 +241,8 @@ flags:
 
 func slashingWatermarks(ctx context.Context, args []string, stdout, _ io.Writer) error {
 	f := newFlags("slashing watermarks", watermarksHelp, stdout)
-	socket := f.control()
 	asJSON := f.Bool("json", false, "print JSON, for machines")
-	if err := f.parse(args, 0, 0); err != nil {
-		return err
-	}
-	c, err := reach(*socket)
+	c, err := f.enclave(args, 0, 0)
 	if err != nil {
 		return err
 	}

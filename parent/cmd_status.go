@@ -33,12 +33,8 @@ var errIdle = errors.New("the enclave does not sign")
 
 func status(ctx context.Context, args []string, stdout, _ io.Writer) error {
 	f := newFlags("status", statusHelp, stdout)
-	socket := f.control()
 	asJSON := f.Bool("json", false, "print JSON, for machines")
-	if err := f.parse(args, 0, 0); err != nil {
-		return err
-	}
-	c, err := reach(*socket)
+	c, err := f.enclave(args, 0, 0)
 	if err != nil {
 		return err
 	}

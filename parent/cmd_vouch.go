@@ -29,11 +29,7 @@ flags:
 
 func slashingHead(ctx context.Context, args []string, stdout, _ io.Writer) error {
 	f := newFlags("slashing head", headHelp, stdout)
-	socket := f.control()
-	if err := f.parse(args, 0, 0); err != nil {
-		return err
-	}
-	c, err := reach(*socket)
+	c, err := f.enclave(args, 0, 0)
 	if err != nil {
 		return err
 	}

@@ -66,6 +66,15 @@ func (f *flags) control() *string {
 	return f.String("control", defaultControl, "the `socket` that 'parent emulate -control' made")
 }
 
+// enclave parses the flags of a command that asks one enclave, which -control names, and returns its client.
+func (f *flags) enclave(args []string, least, most int) (*client.Client, error) {
+	socket := f.control()
+	if err := f.parse(args, least, most); err != nil {
+		return nil, err
+	}
+	return reach(*socket)
+}
+
 // reach returns a client of the enclave behind a control socket.
 func reach(socket string) (*client.Client, error) {
 	if socket == "" {
