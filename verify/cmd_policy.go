@@ -28,6 +28,8 @@ flags of generate:
   --parent ARN           the parent instance's role, for which enclaves decrypt
   --purpose TEXT         the encryption context of every use
   --configuration HEX    SHA-384 of the one configuration that may decrypt
+  --tables               let enclaves decrypt without an encryption context too, for
+                         "keys import-tables"; no rule but K10 is broken
   --id TEXT              the policy's id (default holdfast)
 
 examples:
@@ -103,6 +105,7 @@ func generatePolicy(t *terminal, args []string) error {
 	set.StringVar(&params.Provisioner, "provisioner", "", "")
 	set.StringVar(&params.Parent, "parent", "", "")
 	set.StringVar(&params.Purpose, "purpose", "", "")
+	set.BoolVar(&params.Tables, "tables", false, "")
 	set.StringVar(&configuration, "configuration", "", "")
 	if err := parseFlags(t, set, policyHelp, args, 0, 0); err != nil {
 		return err

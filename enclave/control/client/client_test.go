@@ -81,6 +81,29 @@ func TestEveryRouteIsSpoken(t *testing.T) {
 	}
 }
 
+func TestACeremonysAnswerComesAsItWas(t *testing.T) {
+	enclave := controltest.New()
+	enclave.Make = func(asked message.Generate) (message.Generated, error) {
+		return message.Generated{PublicKeys: []string{asked.Name}}, nil
+	}
+	enclave.Move = func(asked message.Tables) (message.Generated, error) {
+		return message.Generated{PublicKeys: []string{asked.Validators[0].PublicKey}}, nil
+	}
+	c := reach(t, enclave)
+	if answer, err := c.Generate(t.Context(), message.Generate{Name: "made"}); err != nil || !strings.Contains(string(answer), `"pubkeys":["made"]`) {
+		t.Errorf("got %s, %v", answer, err)
+	}
+	// More than other messages may have.
+	tables := message.Tables{Validators: []message.ValidatorRow{{PublicKey: "moved", Encrypted: strings.Repeat("A", message.MaxSize)}}}
+	if answer, err := c.ImportTables(t.Context(), tables); err != nil || !strings.Contains(string(answer), `"pubkeys":["moved"]`) {
+		t.Errorf("got %s, %v", answer, err)
+	}
+	tables.Validators[0].Encrypted = strings.Repeat("A", message.MaxBundleSize)
+	if _, err := c.ImportTables(t.Context(), tables); err == nil || !strings.Contains(err.Error(), "at most") {
+		t.Errorf("got %v, want the bound", err)
+	}
+}
+
 func TestARefusalCarriesTheEnclavesReason(t *testing.T) {
 	c := reach(t, controltest.New())
 	_, err := c.PutBundle(t.Context(), []byte("broken"))
