@@ -21,7 +21,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 
-	"holdfast/enclave/slashing/dynamo"
 	"holdfast/image/builder"
 	"holdfast/image/cache"
 	"holdfast/image/debian"
@@ -104,7 +103,7 @@ func (t *table) create(ctx context.Context) error {
 		Region: region, BaseEndpoint: aws.String(t.server.Endpoint()),
 		Credentials: credentials.NewStaticCredentialsProvider(accessKeyID, secretAccessKey, ""),
 	})
-	_, err := client.CreateTable(ctx, dynamo.CreateTable(tableName))
+	_, err := client.CreateTable(ctx, dynamodblocal.SlashingTable(tableName))
 	return err
 }
 

@@ -12,7 +12,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
-	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
 	"holdfast/enclave/secret"
 	"holdfast/enclave/slashing"
@@ -47,17 +46,6 @@ func credentialsProvider() aws.CredentialsProvider {
 	return credentials.NewStaticCredentialsProvider("AKIAIOSFODNN7EXAMPLE", "secret", "")
 }
 
-// creation is the request that makes a table, as the documentation has it.
-func creation(name string) *dynamodb.CreateTableInput {
-	return &dynamodb.CreateTableInput{
-		TableName:                 aws.String(name),
-		AttributeDefinitions:      []types.AttributeDefinition{{AttributeName: aws.String("pk"), AttributeType: types.ScalarAttributeTypeS}},
-		KeySchema:                 []types.KeySchemaElement{{AttributeName: aws.String("pk"), KeyType: types.KeyTypeHash}},
-		BillingMode:               types.BillingModePayPerRequest,
-		DeletionProtectionEnabled: aws.Bool(true),
-	}
-}
-
 // newTable makes a table of its own for a test.
 func newTable(t testing.TB, endpoint string) *table {
 	t.Helper()
@@ -75,7 +63,7 @@ func newTable(t testing.TB, endpoint string) *table {
 			Region: "ddblocal", BaseEndpoint: aws.String(endpoint), Credentials: credentialsProvider(),
 		}),
 	}
-	in := creation(name)
+	in := dynamodblocal.SlashingTable(name)
 	if _, err := tab.admin.CreateTable(t.Context(), in); err != nil {
 		t.Fatal(err)
 	}
