@@ -214,6 +214,27 @@ func TestHistoryMovesAsADocument(t *testing.T) {
 	}
 }
 
+// The bounds of the fake enclave are epoch 1000 and slot 32000.
+func TestHistoryFarAheadIsRefusedWhole(t *testing.T) {
+	url := handler(t, &fake{})
+	document := func(slot, source, target string) string {
+		return `{"metadata":{"interchange_format_version":"5","genesis_validators_root":"` + fmt.Sprintf("%#x", network) + `"},"data":[{"pubkey":"0x` +
+			strings.Repeat("ab", 48) + `","signed_blocks":[{"slot":"` + slot + `"}],"signed_attestations":[{"source_epoch":"` + source + `","target_epoch":"` + target + `"}]}]}`
+	}
+	const most = "18446744073709551615"
+	for _, far := range []string{document("32001", "1", "2"), document("1", "1", "1001"), document("1", most, "2"), document(most, "1", "2")} {
+		if status, answer := call(t, "POST", url+"/slashing/interchange", far); status != 400 || !strings.Contains(answer, "a day ahead") {
+			t.Errorf("%s: got %d %s, want 400", far, status, answer)
+		}
+	}
+	if _, answer := call(t, "GET", url+"/slashing/watermarks", ""); answer != "[]" {
+		t.Errorf("got watermarks %s after refusals, want none", answer)
+	}
+	if status, answer := call(t, "POST", url+"/slashing/interchange", document("32000", "999", "1000")); status != 200 {
+		t.Errorf("at the bound: got %d %s", status, answer)
+	}
+}
+
 func TestConnectionsBeyondTheBoundWait(t *testing.T) {
 	url := handler(t, &fake{})
 	address := strings.TrimPrefix(url, "http://")

@@ -82,8 +82,9 @@ func (s *Server) checkBound(history slashing.Interchange) error {
 		return err
 	}
 	for key, state := range history.States {
-		if state.Block.Slot > slot || state.Attestation.Target > epoch {
-			return fmt.Errorf("key %s: slot %d or target epoch %d is more than a day ahead, where slot %d in epoch %d is", name(key), state.Block.Slot, state.Attestation.Target, slot, epoch)
+		highest := max(state.Attestation.Source, state.Attestation.Target) // a document may list a source above its target
+		if state.Block.Slot > slot || highest > epoch {
+			return fmt.Errorf("key %s: slot %d or epoch %d is more than a day ahead, where slot %d in epoch %d is", name(key), state.Block.Slot, highest, slot, epoch)
 		}
 	}
 	return nil
