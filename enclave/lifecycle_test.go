@@ -136,10 +136,11 @@ func TestTheConfigurationIsLockedIntoTheRegister(t *testing.T) {
 
 // fastNetwork is one whose epochs pass in two seconds, begun so long ago that its
 // epochs have room below.
-func fastNetwork() string {
-	genesis := time.Now().Add(-time.Hour).Unix()
+func fastNetwork() string { return networkSince(time.Now().Add(-time.Hour)) }
+
+func networkSince(genesis time.Time) string {
 	return fmt.Sprintf(`{"name":"fast","genesis_time":%d,"genesis_fork_version":"0x10000000",
-		"genesis_validators_root":"0x%064x","seconds_per_slot":1,"slots_per_epoch":2,"sync_committee_size":512,"max_committees_per_slot":64}`, genesis, 7)
+		"genesis_validators_root":"0x%064x","seconds_per_slot":1,"slots_per_epoch":2,"sync_committee_size":512,"max_committees_per_slot":64}`, genesis.Unix(), 7)
 }
 
 // vote asks for an attestation on the fast network.
@@ -188,6 +189,19 @@ func TestInStrictFreshnessARestartWaitsForTheFloorToPass(t *testing.T) {
 	}
 	if status, body := e.vote(t, floor.Epoch, floor.Epoch+1, 2); status != 412 || !strings.Contains(body, "was signed before") {
 		t.Errorf("a double vote: got %d %s, want 412", status, body)
+	}
+}
+
+func TestBeforeGenesisThereIsNoFloor(t *testing.T) {
+	e := startEnclave(t)
+	if _, err := e.give(t, strict(open(networkSince(time.Now().Add(time.Hour)), secretKey1), "")); err != nil {
+		t.Fatal(err)
+	}
+	if status := appliance.Wait(t, e.control, message.Serving); status.Slashing.Floor != nil {
+		t.Errorf("got floor %+v", status.Slashing.Floor)
+	}
+	if status, body := e.vote(t, 0, 1, 1); status != 412 || !strings.Contains(body, "nothing is signed before") {
+		t.Errorf("a vote before genesis: got %d %s, want 412", status, body)
 	}
 }
 

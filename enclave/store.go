@@ -82,12 +82,6 @@ func (a *application) openStore(ctx context.Context, b *bundle.Bundle) error {
 }
 
 func (a *application) openJournal(ctx context.Context, b *bundle.Bundle, into *store) (*slashing.Floor, error) {
-	// The time comes first: the floor must hold for what an enclave signed that ended
-	// before the journal was read.
-	now, err := a.clock.Now()
-	if err != nil {
-		return nil, err
-	}
 	opened, err := a.readJournal(ctx, b)
 	if err != nil {
 		return nil, err
@@ -99,7 +93,17 @@ func (a *application) openJournal(ctx context.Context, b *bundle.Bundle, into *s
 		a.log.Warn("the configuration believes the parent's journal: whoever can put back an older copy of it can have validators slashed")
 		return nil, nil
 	}
+	// The time is read last, so that the floor is above whatever another enclave may
+	// have signed meanwhile.
+	now, err := a.clock.Now()
+	if err != nil {
+		opened.Close()
+		return nil, err
+	}
 	floor := schedule(b).Floor(now)
+	if floor == nil {
+		return nil, nil // the network has not begun, so nothing was signed
+	}
 	a.log.Info("strict freshness: nothing at or below the floor is signed", "epoch", floor.Epoch, "slot", floor.Slot, "head", hexadecimal(into.head[:]))
 	return floor, nil
 }
