@@ -80,7 +80,7 @@ func before(ctx context.Context, r *rehearsal.Run, h *rehearsal.Holder, n *rehea
 	l.signs(ctx, "enclave", s, "the next vote", p.laterVote)
 	l.signs(ctx, "enclave", s, "the next block", p.laterBlock)
 	stage.Done("votes and blocks, and a copy of the journal in between")
-	return p, nil
+	return p, l.verdict() // what was not signed cannot be contradicted
 }
 
 // after asks the restarted enclave to contradict what it signed after the copy, and then for honest duties.

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"regexp"
 	"strings"
+	"time"
 
 	"holdfast/enclave/ethereum/bls"
 	"holdfast/enclave/slashing"
@@ -87,7 +88,7 @@ func (l *ledger) refuses(ctx context.Context, who string, s asker, what string, 
 }
 
 func (l *ledger) ask(ctx context.Context, who string, s asker, what string, d rehearsal.Duty, want ...reason) {
-	_, answer := s.Sign(ctx, d)
+	answer := patiently(ctx, s, d)
 	got, err := refusalOf(answer, d, want...)
 	right := err == nil && (answer != nil) == (len(want) > 0)
 	outcome := "SIGNED"
@@ -104,6 +105,25 @@ func (l *ledger) ask(ctx context.Context, who string, s asker, what string, d re
 	case answer != nil:
 		reason, _, _ := strings.Cut(answer.Error(), "; ") // when it goes on follows
 		l.say("        %s: %s", got, reason)
+	}
+}
+
+// patience is for an enclave's clock that is behind: the module that QEMU emulates rounds to a second, and the
+// clock of an emulated processor on a busy machine stays back by more.
+const patience = 30 * time.Second
+
+// patiently asks again, as validator clients do, while the time of a duty has not come to the enclave.
+func patiently(ctx context.Context, s asker, d rehearsal.Duty) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
+		_, answer := s.Sign(ctx, d)
+		if answer == nil || !strings.Contains(answer.Error(), "one slot after now") {
+			return answer
+		}
+		if sleepUntil(ctx, time.Now().Add(200*time.Millisecond)) != nil {
+			return answer
+		}
 	}
 }
 

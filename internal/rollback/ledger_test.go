@@ -50,6 +50,24 @@ func TestOnlyTheRightAnswerIsRight(t *testing.T) {
 	}
 }
 
+// A late signer's clock is behind until it has been asked some times.
+type late struct{ times int }
+
+func (l *late) Sign(context.Context, rehearsal.Duty) (bls.Signature, error) {
+	if l.times--; l.times < 0 {
+		return bls.Signature{}, nil
+	}
+	return bls.Signature{}, refused("attestation target 4 lies beyond 3, the epoch one slot after now (2026-01-01T00:00:00Z)")
+}
+
+func TestADutyWhoseTimeHasNotComeIsAskedForAgain(t *testing.T) {
+	l := &ledger{}
+	l.signs(t.Context(), "A", &late{times: 2}, "a vote", rehearsal.Attestation{Source: 3, Target: 4})
+	if err := l.verdict(); err != nil {
+		t.Errorf("%v:\n%s", err, l)
+	}
+}
+
 func TestOneOfAPairMustBeSignedAndNoMore(t *testing.T) {
 	p := conflicting(0, 100, newNetwork(time.Now()))
 	no := refused("an attestation with target 101 was signed before")

@@ -12,6 +12,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -32,15 +33,22 @@ func play(ctx context.Context, r *rehearsal.Run, stdout io.Writer) error {
 		return err
 	}
 	l := &ledger{}
-	for _, act := range []func(context.Context, *rehearsal.Run, *rehearsal.Network, *ledger) error{rollBack, runTwo} {
-		if err := act(ctx, r, n, l); err != nil {
-			return err
-		}
+	err := perform(ctx, r, n, l)
+	if _, writeErr := io.WriteString(stdout, l.String()); writeErr != nil {
+		return writeErr
 	}
-	if _, err := io.WriteString(stdout, l.String()); err != nil {
-		return err
+	return errors.Join(err, l.verdict())
+}
+
+// perform goes through both acts.
+func perform(ctx context.Context, r *rehearsal.Run, n *rehearsal.Network, l *ledger) error {
+	if err := rollBack(ctx, r, n, l); err != nil {
+		return fmt.Errorf("journal: %w", err)
 	}
-	return l.verdict()
+	if err := runTwo(ctx, r, n, l); err != nil {
+		return fmt.Errorf("two enclaves: %w", err)
+	}
+	return nil
 }
 
 // configFile is the network's description, as `keys new` reads it.
@@ -132,13 +140,10 @@ func (s *signer) stop() {
 	s.Machine.Stop()
 }
 
-// clockSlack is for an enclave's clock that is behind this one: QEMU's module rounds to a second.
-const clockSlack = time.Second
-
-// sleepUntil waits until the enclave's clock has reached a time, or ctx ends.
+// sleepUntil waits until a time, or until ctx ends.
 func sleepUntil(ctx context.Context, t time.Time) error {
 	select {
-	case <-time.After(time.Until(t.Add(clockSlack))):
+	case <-time.After(time.Until(t)):
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
