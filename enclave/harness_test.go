@@ -21,11 +21,11 @@ import (
 
 	"holdfast/enclave/bundle/bundletest"
 	controlport "holdfast/enclave/control"
+	"holdfast/enclave/control/client"
 	"holdfast/enclave/control/message"
 	"holdfast/enclave/nsm"
 	"holdfast/enclave/nsm/nsmtest"
 	"holdfast/internal/appliance"
-	"holdfast/parent/control"
 	"holdfast/verify/attestation"
 	"holdfast/verify/attestation/chain"
 	"holdfast/verify/attestation/judgement"
@@ -41,7 +41,7 @@ type running struct {
 	url     string
 	module  *nsmtest.Module
 	ports   *appliance.Loopback
-	control *control.Client
+	control *client.Client
 	log     *lockedBuffer
 	stop    func()
 }

@@ -3,7 +3,9 @@
 // bundle that only the holder and attested enclaves can open.
 //
 // It works on a folder (package holder) on a machine of the holder's own, and
-// reaches no network but AWS KMS, when sealing. Secrets come from files or the
+// reaches no network but AWS KMS, when sealing, and the tables of AWS's sample, when
+// moving over from it. A running enclave, which can make or reseal keys, it asks
+// through a socket that the parent makes, and verifies what that answers. Secrets come from files or the
 // terminal, never from arguments or the environment, and are never printed; the
 // one exception is a new mnemonic, which is shown once.
 package main
@@ -30,6 +32,8 @@ const usage = `usage: keys COMMAND [flags] ...
   keys new                   start a folder: configuration, certificates, identity
   keys add FILE|DIR...       import EIP-2335 keystores or Web3Signer's key folder
   keys generate              make validators' keys and their deposit data
+  keys make                  have a running enclave make keys, sealed and attested
+  keys import-tables         have a running enclave reseal AWS's sample's tables
   keys client NAME           make a validator client's certificate
   keys seal                  seal a bundle
   keys show FILE             everything of a bundle but its secrets
@@ -42,7 +46,7 @@ const usage = `usage: keys COMMAND [flags] ...
 exit status:
   0  done            3  malformed input
   1  failed          4  wrong password or passphrase
-  2  wrong usage
+  2  wrong usage       5  an enclave's answer is not to be trusted
 `
 
 // The exit statuses.
@@ -51,6 +55,9 @@ const (
 	exitUsage     = 2
 	exitMalformed = 3
 	exitPassword  = 4
+
+	// exitUnverified is that of an enclave's answer which did not pass verification.
+	exitUnverified = 5
 )
 
 func main() {
@@ -74,15 +81,17 @@ type terminal struct {
 // run executes one command line and returns its exit status.
 func run(ctx context.Context, t *terminal, args []string) int {
 	commands := map[string]func(context.Context, *terminal, []string) error{
-		"new":        runNew,
-		"add":        runAdd,
-		"generate":   runGenerate,
-		"client":     runClient,
-		"seal":       runSeal,
-		"show":       runShow,
-		"list":       runList,
-		"remove":     runRemove,
-		"rotate-tls": runRotateTLS,
+		"new":           runNew,
+		"add":           runAdd,
+		"generate":      runGenerate,
+		"make":          runMake,
+		"import-tables": runImportTables,
+		"client":        runClient,
+		"seal":          runSeal,
+		"show":          runShow,
+		"list":          runList,
+		"remove":        runRemove,
+		"rotate-tls":    runRotateTLS,
 	}
 	if len(args) == 0 {
 		fmt.Fprint(t.stderr, usage)

@@ -10,8 +10,8 @@ import (
 	"strconv"
 	"strings"
 
+	"holdfast/enclave/control/client"
 	"holdfast/enclave/control/message"
-	"holdfast/parent/control"
 	"holdfast/parent/source"
 	"holdfast/verify/envelope"
 )
@@ -99,7 +99,7 @@ func keysOf(path string) ([]string, error) {
 const raiseBatch = 8192
 
 // raiseAll raises in batches. What was raised before a failure stays.
-func raiseAll(ctx context.Context, c *control.Client, raise message.Raise) (after []message.Watermark, err error) {
+func raiseAll(ctx context.Context, c *client.Client, raise message.Raise) (after []message.Watermark, err error) {
 	if len(raise.PublicKeys) == 0 {
 		return c.Raise(ctx, raise)
 	}

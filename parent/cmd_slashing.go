@@ -15,9 +15,9 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"holdfast/enclave/control/client"
 	"holdfast/enclave/control/message"
 	"holdfast/enclave/slashing"
-	"holdfast/parent/control"
 )
 
 const slashingHelp = `usage: parent slashing VERB [flags] [arguments]
@@ -194,7 +194,7 @@ func slashingImport(ctx context.Context, args []string, stdout, _ io.Writer) err
 // notImported says what an error means: a refusal that nothing was imported, and a store that failed or a
 // connection that broke that nobody knows.
 func notImported(err error) error {
-	var refused *control.RefusedError
+	var refused *client.RefusedError
 	if errors.As(err, &refused) && refused.Code < http.StatusInternalServerError {
 		return fmt.Errorf("nothing was imported: %w", err)
 	}

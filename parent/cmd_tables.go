@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"io"
 
+	"holdfast/enclave/tables/rows"
 	"holdfast/parent/cloud"
-	"holdfast/parent/source/tables"
 )
 
 const tablesHelp = `usage: parent tables export -validators TABLE -uuid UUID [-tls TABLE] [-region REGION] [-endpoint-url URL]
@@ -30,7 +30,7 @@ func tablesCommand(ctx context.Context, args []string, stdout, stderr io.Writer)
 }
 
 func tablesExport(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	var c tables.Config
+	var c rows.Config
 	f := newFlags("tables export", tablesHelp+"\nflags:\n", stdout)
 	region := f.String("region", "", "the AWS `region` of the tables")
 	f.StringVar(&c.Endpoint, "endpoint-url", "", "`URL` of another DynamoDB")
@@ -47,7 +47,7 @@ func tablesExport(ctx context.Context, args []string, stdout, stderr io.Writer) 
 	if c.AWS, err = cloud.Configuration(ctx, *region); err != nil {
 		return err
 	}
-	read, err := tables.Read(ctx, c)
+	read, err := rows.Read(ctx, c)
 	if err != nil {
 		return err
 	}

@@ -8,7 +8,7 @@ import (
 	"io"
 	"strings"
 
-	"holdfast/parent/control"
+	"holdfast/enclave/control/client"
 )
 
 // flags are those of one command, with its help.
@@ -67,11 +67,11 @@ func (f *flags) control() *string {
 }
 
 // reach returns a client of the enclave behind a control socket.
-func reach(socket string) (*control.Client, error) {
+func reach(socket string) (*client.Client, error) {
 	if socket == "" {
 		return nil, usagef("-control: got an empty path")
 	}
-	return control.Unix(socket), nil
+	return client.Unix(socket), nil
 }
 
 // printJSON prints a value for machines.

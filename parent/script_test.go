@@ -24,10 +24,10 @@ import (
 	"holdfast/enclave/secret"
 	"holdfast/enclave/slashing"
 	enclavejournal "holdfast/enclave/slashing/journal"
+	"holdfast/enclave/tables/rows/rowstest"
 	"holdfast/parent/control"
 	"holdfast/parent/control/controltest"
 	"holdfast/parent/journal"
-	"holdfast/parent/source/tables/tablestest"
 )
 
 // TestScripts runs testdata/script. In a script,
@@ -152,9 +152,9 @@ func writeBundle(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 func serveTables(ts *testscript.TestScript, _ bool, _ []string) {
-	s := &tablestest.Server{TLS: tablestest.Identity()}
+	s := &rowstest.Server{TLS: rowstest.Identity()}
 	for n := range 5 {
-		s.Validators = append(s.Validators, tablestest.Validator("stack", n, n != 2))
+		s.Validators = append(s.Validators, rowstest.Validator("stack", n, n != 2))
 	}
 	server := httptest.NewServer(s)
 	ts.Defer(server.Close)

@@ -11,6 +11,7 @@ import (
 	"holdfast/verify/outcome"
 	"holdfast/verify/pcrs"
 	"holdfast/verify/rebuild"
+	"holdfast/verify/reference"
 	"holdfast/verify/report"
 )
 
@@ -73,7 +74,7 @@ func runBuild(ctx context.Context, t *terminal, args []string) error {
 		return err
 	}
 	if c.signersFile != "" {
-		if _, err := verifySignatureOf(c.pcrsFile, c.signersFile); err != nil {
+		if _, err := reference.VerifySignatureOf(c.pcrsFile, c.signersFile); err != nil {
 			return err
 		}
 	}

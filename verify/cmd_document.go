@@ -14,6 +14,7 @@ import (
 	"holdfast/verify/binding"
 	"holdfast/verify/evidence"
 	"holdfast/verify/outcome"
+	"holdfast/verify/reference"
 	"holdfast/verify/report"
 )
 
@@ -65,7 +66,7 @@ func runDocument(_ context.Context, t *terminal, args []string) error {
 		return err
 	}
 	name := v.set.Arg(0)
-	file, err := readBounded(name, evidence.MaxGeneratedSize)
+	file, err := reference.ReadFile(name, evidence.MaxGeneratedSize)
 	if err != nil {
 		return err
 	}
@@ -80,7 +81,7 @@ func runDocument(_ context.Context, t *terminal, args []string) error {
 	result := evidence.VerifyInput(input, options)
 	o := outcome.Outcome{Subject: name, AsOf: v.asOf(options.Policy.Now), Result: result, PublicKeys: generatedKeys(result)}
 	raw, _, _ := evidence.Decode(input, &report.Report{}) // nil if it cannot be read: A2 failed
-	if err := v.conclude(t, o, raw, []evidence.File{{Name: filepath.Base(name), Data: file}, {Name: "PCRS.md", Data: v.measurements}}); err != nil || v.json || o.PublicKeys == nil {
+	if err := v.conclude(t, o, raw, []evidence.File{{Name: filepath.Base(name), Data: file}, {Name: "PCRS.md", Data: v.Measurements}}); err != nil || v.json || o.PublicKeys == nil {
 		return err
 	}
 	return printGeneration(t, result.Judgement.Generation, o.PublicKeys)
@@ -108,7 +109,7 @@ func (v *documentCheck) fill(p *judgement.Policy) (err error) {
 		return err
 	}
 	if v.bindingFile != "" {
-		if p.Binding, err = readBounded(v.bindingFile, int64(binding.MaxSize)); err != nil {
+		if p.Binding, err = reference.ReadFile(v.bindingFile, int64(binding.MaxSize)); err != nil {
 			return err
 		}
 	}
@@ -118,7 +119,7 @@ func (v *documentCheck) fill(p *judgement.Policy) (err error) {
 		}
 	}
 	if v.generationFile != "" {
-		p.Generation, err = readBounded(v.generationFile, int64(binding.MaxGenerationSize))
+		p.Generation, err = reference.ReadFile(v.generationFile, int64(binding.MaxGenerationSize))
 	}
 	return err
 }
@@ -148,7 +149,7 @@ func printGeneration(t *terminal, g *binding.Generation, keys []string) error {
 // readTLSKey returns the public key of a certificate in PEM.
 func readTLSKey(name string) ([]byte, error) {
 	const limit = 16 << 10
-	data, err := readBounded(name, limit)
+	data, err := reference.ReadFile(name, limit)
 	if err != nil {
 		return nil, err
 	}

@@ -38,14 +38,14 @@ func runEvidence(_ context.Context, t *terminal, args []string) error {
 		return errorWithHint(int(report.Malformed), err)
 	}
 	if !v.given("pcrs") {
-		v.measurements, v.signature = folder.Measurements, folder.Signature
+		v.Measurements, v.Signature = folder.Measurements, folder.Signature
 	}
 	options, err := v.options(folder.Time)
 	if err != nil {
 		return err
 	}
 	result := folder.Verify(options)
-	folder.Measurements, folder.Signature = v.measurements, v.signature // those that were compared
+	folder.Measurements, folder.Signature = v.Measurements, v.Signature // those that were compared
 	o := outcome.Outcome{Subject: folder.URL, AsOf: outcome.FormatTime(folder.Time), Result: result}
 	if err := v.concludeFolder(t, o, folder); err != nil {
 		return err

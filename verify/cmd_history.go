@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"holdfast/verify/history"
+	"holdfast/verify/reference"
 	"holdfast/verify/report"
 )
 
@@ -50,7 +51,7 @@ func runHistory(ctx context.Context, t *terminal, args []string) error {
 	}
 	signer := ""
 	if *signersFile != "" {
-		if signer, err = verifySignatureOf(result.File, *signersFile); err != nil {
+		if signer, err = reference.VerifySignatureOf(result.File, *signersFile); err != nil {
 			return err
 		}
 	}

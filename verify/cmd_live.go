@@ -127,7 +127,7 @@ func (v *visit) store(dir string) error {
 }
 
 func (v *visit) folder() evidence.Folder {
-	return evidence.Folder{Evidence: v.seen, Measurements: v.measurements, Signature: v.signature}
+	return evidence.Folder{Evidence: v.seen, Measurements: v.Measurements, Signature: v.Signature}
 }
 
 func (v *visit) outcome() outcome.Outcome {

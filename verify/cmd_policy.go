@@ -7,6 +7,7 @@ import (
 
 	"holdfast/verify/keypolicy"
 	"holdfast/verify/pcrs"
+	"holdfast/verify/reference"
 	"holdfast/verify/report"
 )
 
@@ -27,6 +28,8 @@ flags of generate:
   --parent ARN           the parent instance's role, for which enclaves decrypt
   --purpose TEXT         the encryption context of every use
   --configuration HEX    SHA-384 of the one configuration that may decrypt
+  --tables               let enclaves decrypt without an encryption context too, for
+                         "keys import-tables"; no rule but K10 is broken
   --id TEXT              the policy's id (default holdfast)
 
 examples:
@@ -51,7 +54,7 @@ func runPolicy(_ context.Context, t *terminal, args []string) error {
 	if err != nil {
 		return err
 	}
-	policy, err := readBounded(set.Arg(0), keypolicy.MaxSize)
+	policy, err := reference.ReadFile(set.Arg(0), keypolicy.MaxSize)
 	if err != nil {
 		return err
 	}
@@ -60,7 +63,7 @@ func runPolicy(_ context.Context, t *terminal, args []string) error {
 
 // parseMeasurements reads a PCRS.md.
 func parseMeasurements(name string) (*pcrs.File, error) {
-	data, err := readMeasurements(name)
+	data, err := reference.ReadMeasurements(name)
 	if err != nil {
 		return nil, err
 	}
@@ -102,6 +105,7 @@ func generatePolicy(t *terminal, args []string) error {
 	set.StringVar(&params.Provisioner, "provisioner", "", "")
 	set.StringVar(&params.Parent, "parent", "", "")
 	set.StringVar(&params.Purpose, "purpose", "", "")
+	set.BoolVar(&params.Tables, "tables", false, "")
 	set.StringVar(&configuration, "configuration", "", "")
 	if err := parseFlags(t, set, policyHelp, args, 0, 0); err != nil {
 		return err

@@ -13,6 +13,7 @@ import (
 	"holdfast/verify/evidence"
 	"holdfast/verify/identity"
 	"holdfast/verify/pcrs"
+	"holdfast/verify/reference"
 	"holdfast/verify/release"
 )
 
@@ -89,7 +90,7 @@ type sealedKey struct {
 
 // readBundle reads a bundle's file.
 func readBundle(name string) (*envelope.Envelope, error) {
-	data, err := readBounded(name, envelope.MaxSize)
+	data, err := reference.ReadFile(name, envelope.MaxSize)
 	if err != nil {
 		return nil, err
 	}

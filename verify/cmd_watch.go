@@ -208,7 +208,7 @@ func (s *supply) Check(ctx context.Context, url string) (watch.Enclave, error) {
 // PCRS.md is read again, so that a revocation counts at once.
 func (s *supply) another() *visit {
 	flags := *s.verification
-	flags.measurements, flags.signature = nil, nil
+	flags.Measurements, flags.Signature = nil, nil
 	return &visit{verification: &flags, certificateFile: s.certificateFile, configuration: s.configuration}
 }
 

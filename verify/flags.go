@@ -1,27 +1,22 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/hex"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
-	"io/fs"
-	"os"
 	"strings"
 	"time"
 
 	"holdfast/verify/attestation"
-	"holdfast/verify/attestation/chain"
-	"holdfast/verify/attestation/judgement"
 	"holdfast/verify/evidence"
 	"holdfast/verify/live"
 	"holdfast/verify/outcome"
 	"holdfast/verify/page"
 	"holdfast/verify/pcrs"
-	"holdfast/verify/report"
+	"holdfast/verify/reference"
 )
 
 // The help of the flags that every verification shares.
@@ -44,30 +39,19 @@ flags:
 
 // verification holds the flags that every verification shares.
 type verification struct {
-	set                                *flag.FlagSet
-	pcrsFile, release, denyFile        string
-	signersFile, htmlFile              string
-	rootFile, rootSHA256               string
-	json, strict, unsafeAcceptEmulated bool
+	reference.Files
 
-	// The bytes of PCRS.md and PCRS.md.sig, where they do not come from
-	// pcrsFile, or once they were read.
-	measurements, signature []byte
+	set      *flag.FlagSet
+	htmlFile string
+	json     bool
 }
 
 func newVerification(name string) *verification {
 	v := &verification{set: flag.NewFlagSet(name, flag.ContinueOnError)}
 	v.set.SetOutput(io.Discard)
-	v.set.StringVar(&v.pcrsFile, "pcrs", "PCRS.md", "")
-	v.set.StringVar(&v.release, "release", "", "")
-	v.set.StringVar(&v.signersFile, "signers", "", "")
+	v.Define(v.set)
 	v.set.StringVar(&v.htmlFile, "html", "", "")
-	v.set.StringVar(&v.denyFile, "deny", "", "")
-	v.set.StringVar(&v.rootFile, "root", "", "")
-	v.set.StringVar(&v.rootSHA256, "root-sha256", "", "")
 	v.set.BoolVar(&v.json, "json", false, "")
-	v.set.BoolVar(&v.strict, "strict", false, "")
-	v.set.BoolVar(&v.unsafeAcceptEmulated, "unsafe-accept-emulated", false, "")
 	return v
 }
 
@@ -85,44 +69,15 @@ func (v *verification) parse(t *terminal, help string, args []string, names ...s
 		return errorWithHint(exitUsage,
 			fmt.Errorf("got %d arguments, want %s", v.set.NArg(), strings.Join(names, " ")),
 			"flags come before arguments")
-	case (v.rootFile == "") != (v.rootSHA256 == ""):
-		return usageError("--root and --root-sha256 go together")
 	}
-	return nil
+	return v.Check()
 }
 
-// options reads the files that the flags name. PCRS.md must be signed as of
-// the given time.
+// options reads the files that the flags name. PCRS.md must be signed as of the
+// given time.
 func (v *verification) options(at time.Time) (attestation.Options, error) {
-	trust, err := v.trust()
-	if err != nil {
-		return attestation.Options{}, err
-	}
-	if v.measurements == nil {
-		if v.measurements, v.signature, err = v.readMeasurements(); err != nil {
-			return attestation.Options{}, err
-		}
-	}
-	signer, err := v.verifySignature(at)
-	if err != nil {
-		return attestation.Options{}, err
-	}
-	file, err := pcrs.Parse(v.measurements)
-	if err != nil {
-		return attestation.Options{}, errorWithHint(int(report.Measurements), err, "nothing is compared with measurements that cannot be read whole")
-	}
-	return attestation.Options{
-		Trust: trust,
-		Policy: judgement.Policy{
-			Measurements: file,
-			SignedBy:     signer,
-			Release:      v.release,
-			MaxAge:       judgement.DefaultMaxAge,
-			Skew:         judgement.DefaultSkew,
-			Strict:       v.strict,
-		},
-		UnsafeAcceptEmulated: v.unsafeAcceptEmulated,
-	}, nil
+	options, err := v.Options(at)
+	return options, advised(err)
 }
 
 // conclude prints an outcome, writes the page of --html, and returns the
@@ -150,7 +105,7 @@ func (v *verification) writePage(o outcome.Outcome, raw []byte, files []evidence
 	if v.htmlFile == "" {
 		return nil
 	}
-	published, err := pcrs.Parse(v.measurements)
+	published, err := pcrs.Parse(v.Measurements)
 	if err != nil {
 		return err
 	}
@@ -159,80 +114,6 @@ func (v *verification) writePage(o outcome.Outcome, raw []byte, files []evidence
 		return err
 	}
 	return writeFile(v.htmlFile, b.Bytes())
-}
-
-// readMeasurements reads PCRS.md, and its signature if that is asked for.
-func (v *verification) readMeasurements() (measurements, signature []byte, err error) {
-	if measurements, err = readMeasurements(v.pcrsFile); err != nil || v.signersFile == "" {
-		return measurements, nil, err
-	}
-	signature, err = readSignature(v.pcrsFile)
-	return measurements, signature, err
-}
-
-// verifySignature checks PCRS.md's signature if that is asked for.
-func (v *verification) verifySignature(at time.Time) (signer string, err error) {
-	if v.signersFile == "" {
-		return "", nil
-	}
-	return verifySignature(v.measurements, v.signature, v.signersFile, at)
-}
-
-func readMeasurements(name string) ([]byte, error) {
-	data, err := readBounded(name, pcrs.MaxSize)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, errorWithHint(exitFailed, err, "run verify in a checkout of the release, or name its PCRS.md with --pcrs")
-	}
-	return data, err
-}
-
-func (v *verification) trust() (chain.Trust, error) {
-	trust, err := chain.AWS()
-	if v.rootFile != "" {
-		pem, readErr := readBounded(v.rootFile, chain.MaxRootSize)
-		if readErr != nil {
-			return chain.Trust{}, readErr
-		}
-		trust, err = chain.NewTrust(pem, v.rootSHA256)
-	}
-	if err != nil || v.denyFile == "" {
-		return trust, err
-	}
-	denied, err := readDenied(v.denyFile)
-	return trust.Deny(denied...), err
-}
-
-// readDenied reads lines of an issuer's common name and a serial number.
-func readDenied(name string) ([]chain.Denied, error) {
-	const limit = 1 << 20
-	data, err := readBounded(name, limit)
-	if err != nil {
-		return nil, err
-	}
-	var denied []chain.Denied
-	lines := bufio.NewScanner(bytes.NewReader(data))
-	for n := 1; lines.Scan(); n++ {
-		fields := strings.Fields(lines.Text())
-		if len(fields) != 2 || strings.Trim(fields[1], "0123456789abcdef") != "" || fields[1][0] == '0' {
-			return nil, fmt.Errorf("%s:%d: want an issuer's common name and a serial number in lower-case hexadecimal", name, n)
-		}
-		denied = append(denied, chain.Denied{Issuer: fields[0], Serial: fields[1]})
-	}
-	return denied, lines.Err()
-}
-
-// readBounded reads a file of at most limit bytes.
-func readBounded(name string, limit int64) ([]byte, error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err == nil && int64(len(data)) > limit {
-		err = fmt.Errorf("%s: more than %d bytes", name, limit)
-	}
-	return data, err
 }
 
 // parseNonce reads a nonce of the size that enclaves take. An empty string is

@@ -5,8 +5,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"holdfast/verify/attestation/chain"
 )
 
 func write(t *testing.T, content string) string {
@@ -16,31 +14,6 @@ func write(t *testing.T, content string) string {
 		t.Fatal(err)
 	}
 	return name
-}
-
-func TestADenyListHasOneFormOnly(t *testing.T) {
-	got, err := readDenied(write(t, "aws.nitro-enclaves 1a2b\nzone.example ff\n"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if want := []chain.Denied{{Issuer: "aws.nitro-enclaves", Serial: "1a2b"}, {Issuer: "zone.example", Serial: "ff"}}; len(got) != 2 || got[0] != want[0] || got[1] != want[1] {
-		t.Errorf("got %v, want %v", got, want)
-	}
-	for _, content := range []string{"a", "a b c", "a 0x1", "a 1A", "a 01", "a 1\n\nb 2", "a -1"} {
-		if got, err := readDenied(write(t, content)); err == nil || got != nil {
-			t.Errorf("%q: got %v", content, got)
-		}
-	}
-}
-
-func TestReadBoundedRefusesMoreThanItsBound(t *testing.T) {
-	name := write(t, "12345")
-	if got, err := readBounded(name, 5); err != nil || string(got) != "12345" {
-		t.Errorf("got %q %v", got, err)
-	}
-	if _, err := readBounded(name, 4); err == nil || !strings.Contains(err.Error(), "more than 4 bytes") {
-		t.Errorf("got %v", err)
-	}
 }
 
 func TestWriteFileReplacesAFileAsAWhole(t *testing.T) {

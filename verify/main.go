@@ -16,6 +16,8 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+
+	"holdfast/verify/reference"
 )
 
 const usage = `usage: verify COMMAND [flags] ...
@@ -77,7 +79,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return exitUsage
 	}
 	t := &terminal{stdout: stdout, stderr: stderr}
-	return t.exitStatus(command(ctx, t, args[1:]))
+	return t.exitStatus(advised(command(ctx, t, args[1:])))
 }
 
 // A terminal is where a command writes.
@@ -107,6 +109,20 @@ func errorWithHint(status int, err error, hints ...string) error {
 
 func usageError(format string, args ...any) error {
 	return &exitError{status: exitUsage, err: fmt.Errorf(format, args...)}
+}
+
+// advised turns an error of package reference into one that ends this program. Any
+// other stays as it is.
+func advised(err error) error {
+	var r *reference.Error
+	if !errors.As(err, &r) {
+		return err
+	}
+	out := &exitError{status: r.Status, err: err}
+	if r.Hint != "" {
+		out.hints = []string{r.Hint}
+	}
+	return out
 }
 
 // exitStatus prints what is left to say about an error.

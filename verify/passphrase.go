@@ -9,6 +9,7 @@ import (
 	"golang.org/x/term"
 
 	"holdfast/verify/identity"
+	"holdfast/verify/reference"
 )
 
 // passphraseVariable names a file with a passphrase in its first line, for where there
@@ -18,7 +19,7 @@ const passphraseVariable = "HOLDFAST_PASSPHRASE_FILE"
 // askPassphrase asks for the passphrase of a file, as [identity.Passphrase].
 func askPassphrase(file string) ([]byte, error) {
 	if name := os.Getenv(passphraseVariable); name != "" {
-		data, err := readBounded(name, identity.MaxPassphrase+1)
+		data, err := reference.ReadFile(name, identity.MaxPassphrase+1)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", passphraseVariable, err)
 		}

@@ -9,8 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"holdfast/enclave/control/client"
 	"holdfast/enclave/control/message"
-	"holdfast/parent/control"
 	"holdfast/parent/journal"
 )
 
@@ -52,15 +52,15 @@ func KeepJournal(t testing.TB, ports Ports, dir string) (stop func()) {
 }
 
 // Control speaks to an enclave's control port until the test ends.
-func Control(t testing.TB, ports Ports) *control.Client {
+func Control(t testing.TB, ports Ports) *client.Client {
 	t.Helper()
-	client := control.New(func(ctx context.Context) (net.Conn, error) { return ports.Dial(ctx, message.Port) })
+	client := client.New(func(ctx context.Context) (net.Conn, error) { return ports.Dial(ctx, message.Port) })
 	t.Cleanup(client.Close)
 	return client
 }
 
 // Wait asks an enclave until it is in a state.
-func Wait(t testing.TB, c *control.Client, state message.State) message.Status {
+func Wait(t testing.TB, c *client.Client, state message.State) message.Status {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()

@@ -1,3 +1,5 @@
+// Package control makes the control socket: a Unix socket through which programs of the same user reach the
+// control port of an enclave, whose calls are those of enclave/control/client.
 package control
 
 import (

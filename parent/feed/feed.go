@@ -15,21 +15,21 @@ import (
 	"sync"
 	"time"
 
+	"holdfast/enclave/control/client"
 	"holdfast/enclave/control/message"
-	"holdfast/parent/control"
 	"holdfast/parent/credentials"
 	"holdfast/parent/source"
 	"holdfast/verify/envelope"
 )
 
-// Enclave is what a feeder needs of a control port. [control.Client] is one.
+// Enclave is what a feeder needs of a control port. [client.Client] is one.
 type Enclave interface {
 	Status(ctx context.Context) (message.Status, error)
 	PutBundle(ctx context.Context, bundle []byte) (message.Status, error)
 	PutCredentials(ctx context.Context, credentials message.Credentials) error
 }
 
-var _ Enclave = (*control.Client)(nil)
+var _ Enclave = (*client.Client)(nil)
 
 // DefaultPoll is how often a source of bundles is asked.
 const DefaultPoll = 30 * time.Second

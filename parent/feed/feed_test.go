@@ -14,8 +14,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"holdfast/enclave/control/client"
 	"holdfast/enclave/control/message"
-	"holdfast/parent/control"
 	"holdfast/parent/control/controltest"
 	"holdfast/parent/credentials"
 	"holdfast/parent/feed"
@@ -263,7 +263,7 @@ func TestAnEnclaveThatIsNotThereYetIsAwaited(t *testing.T) {
 func TestARefusedBundleIsTriedAgainSeldomAndSaidOnce(t *testing.T) {
 	run(t, func(t *testing.T, b *bench) {
 		b.set(func() {
-			b.refusal = &control.RefusedError{Code: 409, Reason: "a changed configuration takes a restart"}
+			b.refusal = &client.RefusedError{Code: 409, Reason: "a changed configuration takes a restart"}
 		})
 		after(time.Hour)
 		if _, offers := b.counts(); offers < 60 || offers > 80 {

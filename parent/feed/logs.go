@@ -5,16 +5,16 @@ import (
 	"fmt"
 	"time"
 
+	"holdfast/enclave/control/client"
 	"holdfast/enclave/control/message"
-	"holdfast/parent/control"
 )
 
-// LogSource is what has a log. [control.Client] is one.
+// LogSource is what has a log. [client.Client] is one.
 type LogSource interface {
 	Logs(ctx context.Context, after uint64) (message.Logs, error)
 }
 
-var _ LogSource = (*control.Client)(nil)
+var _ LogSource = (*client.Client)(nil)
 
 // logPause is how often new lines are asked for.
 const logPause = time.Second

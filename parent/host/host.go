@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"holdfast/enclave/control/client"
 	"holdfast/enclave/control/message"
 	"holdfast/enclave/slashing/journal/wire"
 	"holdfast/parent/control"
@@ -63,7 +64,7 @@ func (c *Config) isIdle() bool {
 type Host struct {
 	Config
 	machine Machine
-	client  *control.Client
+	client  *client.Client
 	feeder  *feed.Feeder
 	egress  egress.Map
 	tasks   []func(context.Context) error
@@ -85,7 +86,7 @@ func Open(machine Machine, c Config) (_ *Host, err error) {
 			h.close()
 		}
 	}()
-	h.client = control.New(func(ctx context.Context) (net.Conn, error) { return machine.Dial(ctx, message.Port) })
+	h.client = client.New(func(ctx context.Context) (net.Conn, error) { return machine.Dial(ctx, message.Port) })
 	h.egress.Set(c.Egress)
 	if c.isIdle() {
 		return h, nil

@@ -15,9 +15,9 @@ import (
 	"testing"
 	"time"
 
+	"holdfast/enclave/control/client"
 	"holdfast/enclave/control/message"
 	"holdfast/enclave/slashing/journal/wire"
-	"holdfast/parent/control"
 	"holdfast/parent/control/controltest"
 	"holdfast/parent/credentials"
 	"holdfast/parent/credentials/imdstest"
@@ -236,7 +236,7 @@ func TestTheControlSocketReachesTheEnclave(t *testing.T) {
 	m := start(t)
 	socket := filepath.Join(m.dir, "control")
 	run(t, m, host.Config{Control: socket})
-	c := control.Unix(socket)
+	c := client.Unix(socket)
 	defer c.Close()
 	if s, err := c.Status(t.Context()); err != nil || s.State != message.WaitingForBundle {
 		t.Errorf("got %+v, %v", s, err)

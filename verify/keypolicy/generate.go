@@ -30,6 +30,11 @@ type Parameters struct {
 	// Configuration, where not zero, is the digest of the one configuration
 	// that may decrypt; PCR16 shows it.
 	Configuration [48]byte
+
+	// Tables lets images decrypt what was encrypted without an encryption context,
+	// such as the rows of AWS's sample, while they are moved over. Such a policy
+	// breaks rule K10 of [Lint], and no other.
+	Tables bool
 }
 
 // principal is the form of an ARN that names one role or user.
@@ -90,6 +95,9 @@ func Generate(f *pcrs.File, params Parameters) ([]byte, error) {
 	out := outPolicy{Version: "2012-10-17", ID: params.ID, Statement: []outStatement{params.administration(), params.provisioning()}}
 	for _, e := range entries {
 		out.Statement = append(out.Statement, params.allow(e))
+		if params.Tables {
+			out.Statement = append(out.Statement, params.allowTables(e))
+		}
 	}
 	out.Statement = append(out.Statement, params.denials(entries)...)
 	out.Statement = append(out.Statement, deny("Deny ways around", bypassActions, nil))
@@ -104,7 +112,7 @@ func Generate(f *pcrs.File, params Parameters) ([]byte, error) {
 		return nil, fmt.Errorf("%d active entries make a policy of %d bytes, and KMS takes %d: revoke old releases", len(entries), b.Len(), MaxSize)
 	}
 	for _, c := range Lint(b.Bytes(), f) {
-		if c.Verdict != report.Pass {
+		if c.Verdict != report.Pass && !(params.Tables && c.ID == contextRule) {
 			return nil, fmt.Errorf("the policy breaks rule %s itself: %s", c.ID, c.Got)
 		}
 	}
@@ -144,6 +152,19 @@ func (p Parameters) allow(e pcrs.Entry) outStatement {
 			"StringEqualsIgnoreCase": p.measurements(e.Image),
 			"StringEquals":           {"kms:EncryptionContext:purpose": p.Purpose},
 		},
+	}
+}
+
+// contextRule is the rule of [Lint] that wants an encryption context.
+const contextRule = "K10"
+
+// allowTables lets one image decrypt whatever context a ciphertext has, or none.
+func (p Parameters) allowTables(e pcrs.Entry) outStatement {
+	return outStatement{
+		Sid: "Attested decrypt of tables " + words(e.Version+" "+string(e.Image.Architecture)), Effect: "Allow",
+		Principal: map[string]string{"AWS": p.Parent},
+		Action:    "kms:Decrypt", Resource: "*",
+		Condition: map[string]map[string]any{"StringEqualsIgnoreCase": p.measurements(e.Image)},
 	}
 }
 
@@ -221,11 +242,15 @@ func words(s string) string {
 
 // ResidualTrust says what a generated policy does not prevent.
 func ResidualTrust(p Parameters) string {
+	tables := ""
+	if p.Tables {
+		tables = "\n  Enclaves decrypt without an encryption context (rule K10), so that tables can be moved: put the policy\n  that is generated without --tables in its place as soon as they are."
+	}
 	return fmt.Sprintf(`What this policy leaves to trust:
   %s may replace it (kms:PutKeyPolicy), and then do anything with the key.
   Whoever can become that role can too. Watch CloudTrail for PutKeyPolicy.
   The conditions say which image decrypts, not which host it runs on; Encrypt is not
   attested, so a ciphertext proves nothing about who made it.
-  After an upgrade, revoke the old release in PCRS.md and generate the policy again.
-`, p.Administrator)
+  After an upgrade, revoke the old release in PCRS.md and generate the policy again.%s
+`, p.Administrator, tables)
 }

@@ -322,3 +322,18 @@ func FuzzLint(f *testing.F) {
 		}
 	})
 }
+
+func TestAPolicyForMovingTablesBreaksTheRuleOfContextsAlone(t *testing.T) {
+	p := parameters()
+	p.Tables, p.Configuration = true, [48]byte{1}
+	policy, err := keypolicy.Generate(published(), p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if broken := failed(string(policy), published()); len(broken) != 1 || !strings.Contains(broken["K10"], "kms:decrypt") {
+		t.Errorf("got %v, want K10 alone", broken)
+	}
+	if !strings.Contains(keypolicy.ResidualTrust(p), "K10") || strings.Contains(keypolicy.ResidualTrust(parameters()), "K10") {
+		t.Error("what is left to trust is not said, or always")
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -17,6 +18,7 @@ import (
 	"sync"
 	"time"
 
+	"holdfast/enclave/control/client"
 	"holdfast/enclave/control/message"
 	"holdfast/enclave/slashing"
 	"holdfast/verify/envelope"
@@ -29,6 +31,11 @@ type Enclave struct {
 	Open func(message.Bundle, *message.Credentials) error
 	// Verify says why a statement does not hold. Nil believes every one.
 	Verify func(message.Statement) error
+
+	// Make and Move answer for keys that are made and tables that are moved inside. An error is a refusal, of
+	// status 400 unless it is a [*client.RefusedError]. Nil knows no such route.
+	Make func(message.Generate) (message.Generated, error)
+	Move func(message.Tables) (message.Generated, error)
 
 	// Store is behind /slashing; it is the network of Network.
 	Store   *slashing.Memory
@@ -61,7 +68,31 @@ func New() *Enclave {
 	e.mux.HandleFunc("POST /slashing/watermarks", e.raise)
 	e.mux.HandleFunc("GET /slashing/interchange", e.export)
 	e.mux.HandleFunc("POST /slashing/interchange", e.importHistory)
+	e.mux.HandleFunc("POST /keys", func(w http.ResponseWriter, r *http.Request) { serveCeremony(w, r, e.Make) })
+	e.mux.HandleFunc("POST /tables", func(w http.ResponseWriter, r *http.Request) { serveCeremony(w, r, e.Move) })
 	return e
+}
+
+// serveCeremony answers a request for a bundle that is made inside.
+func serveCeremony[T any](w http.ResponseWriter, r *http.Request, make func(T) (message.Generated, error)) {
+	if make == nil {
+		http.NotFound(w, r)
+		return
+	}
+	var asked T
+	if !readUpTo(w, r, message.MaxBundleSize, &asked) {
+		return
+	}
+	made, err := make(asked)
+	var refused *client.RefusedError
+	switch {
+	case errors.As(err, &refused):
+		refuse(w, refused.Code, errors.New(refused.Reason))
+	case err != nil:
+		refuse(w, http.StatusBadRequest, err)
+	default:
+		answer(w, made)
+	}
 }
 
 // ServeHTTP implements [http.Handler].
@@ -344,7 +375,11 @@ func (e *Enclave) importHistory(w http.ResponseWriter, r *http.Request) {
 }
 
 func read(w http.ResponseWriter, r *http.Request, into any) bool {
-	decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, message.MaxSize))
+	return readUpTo(w, r, message.MaxSize, into)
+}
+
+func readUpTo(w http.ResponseWriter, r *http.Request, limit int64, into any) bool {
+	decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, limit))
 	decoder.DisallowUnknownFields()
 	err := decoder.Decode(into)
 	if err != nil {

@@ -1,14 +1,13 @@
-// Package tables reads the tables of AWS's sample (Guidance for Secure Blockchain Validation using AWS Nitro
+// Package rows reads the tables of AWS's sample (Guidance for Secure Blockchain Validation using AWS Nitro
 // Enclaves): TLSKeyTable and ValidatorKeyTable, for moving over.
 //
 // Rows are read as they stand. What they hold is encrypted by KMS to that sample's key, and only an enclave that
 // the key's policy names may decrypt it, so nothing here is secret. Nothing is decided here either: the enclave
 // leaves out rows that are not active, and says so.
-package tables
+package rows
 
 import (
 	"context"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"regexp"
@@ -50,7 +49,7 @@ type Config struct {
 // row that is not as the sample writes them is an error that names it, and all of them are named.
 func Read(ctx context.Context, c Config) (message.Tables, error) {
 	if c.Validators == "" || c.UUID == "" {
-		return message.Tables{}, errors.New("tables: want the validators' table and a web3signer_uuid")
+		return message.Tables{}, errors.New("want the validators' table and a web3signer_uuid")
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
@@ -192,8 +191,8 @@ func (i item) base64(name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if _, err := base64.StdEncoding.Strict().DecodeString(text); err != nil || text == "" {
-		return "", fmt.Errorf("%s: want standard base64", name)
+	if err := checkBase64(text); err != nil {
+		return "", fmt.Errorf("%s: %w", name, err)
 	}
 	return text, nil
 }

@@ -1,6 +1,6 @@
-// Package tablestest is the small part of DynamoDB that reading the predecessor's tables needs, as a server, and
+// Package rowstest is the small part of DynamoDB that reading the predecessor's tables needs, as a server, and
 // rows as that system writes them.
-package tablestest
+package rowstest
 
 import (
 	"encoding/base64"

@@ -1,10 +1,10 @@
-// Package control is the parent's side of an enclave's control port: every call of
-// enclave/control/message, as HTTP/1.1 over a connection that a Dialer makes.
+// Package client calls an enclave's control port: every call of enclave/control/message, as HTTP/1.1 over a
+// connection that a Dialer makes. The parent uses it, and who holds keys, through a socket that the parent makes.
 //
-// The enclave is what is measured, yet a parent bounds what it reads from it, and how long it waits. An
+// The enclave is what is measured, yet its callers bound what they read from it, and how long they wait. An
 // answer may have fields that this package does not know: an instance may be older than the enclave image
 // that it runs.
-package control
+package client
 
 import (
 	"bytes"
@@ -29,6 +29,9 @@ const (
 	quickTimeout = 30 * time.Second // a question, or a few lines
 	slowTimeout  = 5 * time.Minute  // megabytes, and 16,384 public keys derived
 )
+
+// maxGenerated bounds a bundle with its public keys and document, in base64 and hexadecimal digits.
+const maxGenerated = 2 * message.MaxBundleSize
 
 // maxText bounds what is neither JSON of a bounded kind nor a file: metrics.
 const maxText = 16 << 20
@@ -159,6 +162,33 @@ func (c *Client) Import(ctx context.Context, interchange []byte) (message.Import
 	return ask[message.ImportResult](ctx, c, call{
 		method: http.MethodPost, path: "/slashing/interchange", contentType: typeJSON, body: interchange,
 		limit: message.MaxInterchangeSize, timeout: slowTimeout,
+	})
+}
+
+// Generate has keys made inside. The answer is an enclave's word, and as good as its attestation: the caller
+// verifies it (verify/evidence reads it).
+func (c *Client) Generate(ctx context.Context, asked message.Generate) ([]byte, error) {
+	return c.ceremony(ctx, "/keys", asked)
+}
+
+// ImportTables has the predecessor's rows decrypted and sealed inside. The answer is as that of Generate. Rows
+// of more than [message.MaxBundleSize] bytes in all are an error.
+func (c *Client) ImportTables(ctx context.Context, tables message.Tables) ([]byte, error) {
+	return c.ceremony(ctx, "/tables", tables)
+}
+
+// ceremony asks for a bundle that is made inside, and returns the answer as it came.
+func (c *Client) ceremony(ctx context.Context, path string, asked any) ([]byte, error) {
+	body, err := json.Marshal(asked)
+	if err != nil {
+		return nil, err
+	}
+	if len(body) > message.MaxBundleSize {
+		return nil, fmt.Errorf("%d bytes of rows, and an enclave takes at most %d at once", len(body), message.MaxBundleSize)
+	}
+	return c.do(ctx, call{
+		method: http.MethodPost, path: path, contentType: typeJSON, body: body,
+		limit: maxGenerated, timeout: slowTimeout,
 	})
 }
 

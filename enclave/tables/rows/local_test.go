@@ -1,4 +1,4 @@
-package tables_test
+package rows_test
 
 import (
 	"encoding/base64"
@@ -12,10 +12,10 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
+	"holdfast/enclave/tables/rows"
+	"holdfast/enclave/tables/rows/rowstest"
 	"holdfast/image/sandbox"
 	"holdfast/internal/dynamodblocal"
-	"holdfast/parent/source/tables"
-	"holdfast/parent/source/tables/tablestest"
 )
 
 var local dynamodblocal.Shared
@@ -32,29 +32,29 @@ func TestMain(m *testing.M) {
 
 // TestTheRealDynamoDBIsReadInPages: it makes a page of a megabyte, so rows of 50 kB take several.
 func TestTheRealDynamoDBIsReadInPages(t *testing.T) {
-	const rows = 50
+	const total = 50
 	config := aws.Config{Region: "eu-central-1", Credentials: credentials.NewStaticCredentialsProvider("AKIDEXAMPLE", "example", "")}
-	c := tables.Config{
+	c := rows.Config{
 		AWS: config, Endpoint: local.Server(t).Endpoint(),
-		TLS: tablestest.TLSTable, Validators: tablestest.ValidatorsTable, UUID: "stack",
+		TLS: rowstest.TLSTable, Validators: rowstest.ValidatorsTable, UUID: "stack",
 	}
 	client := dynamodb.NewFromConfig(config, func(o *dynamodb.Options) { o.BaseEndpoint = &c.Endpoint })
-	create(t, client, tablestest.TLSTable, "key_id", types.ScalarAttributeTypeN, "")
-	create(t, client, tablestest.ValidatorsTable, "web3signer_uuid", types.ScalarAttributeTypeS, "pubkey")
-	put(t, client, tablestest.TLSTable, tablestest.Identity())
-	for n := range rows {
-		row := tablestest.Validator("stack", n, n%3 != 0)
-		row["encrypted_key_password_mnemonic_b64"] = tablestest.Encoded(strings.Repeat("x", 30<<10))
-		put(t, client, tablestest.ValidatorsTable, row)
+	create(t, client, rowstest.TLSTable, "key_id", types.ScalarAttributeTypeN, "")
+	create(t, client, rowstest.ValidatorsTable, "web3signer_uuid", types.ScalarAttributeTypeS, "pubkey")
+	put(t, client, rowstest.TLSTable, rowstest.Identity())
+	for n := range total {
+		row := rowstest.Validator("stack", n, n%3 != 0)
+		row["encrypted_key_password_mnemonic_b64"] = rowstest.Encoded(strings.Repeat("x", 30<<10))
+		put(t, client, rowstest.ValidatorsTable, row)
 	}
-	put(t, client, tablestest.ValidatorsTable, tablestest.Validator("none", rows, true))
+	put(t, client, rowstest.ValidatorsTable, rowstest.Validator("none", total, true))
 
-	got, err := tables.Read(t.Context(), c)
+	got, err := rows.Read(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(got.Validators) != rows {
-		t.Fatalf("got %d rows, want %d", len(got.Validators), rows)
+	if len(got.Validators) != total {
+		t.Fatalf("got %d rows, want %d", len(got.Validators), total)
 	}
 	for n, row := range got.Validators {
 		if row.PublicKey != fmt.Sprintf("%096x", n) || row.Active != (n%3 != 0) || base64.StdEncoding.DecodedLen(len(row.Encrypted)) < 30<<10 {
@@ -83,7 +83,7 @@ func create(t *testing.T, client *dynamodb.Client, name, partition string, kind 
 	}
 }
 
-func put(t *testing.T, client *dynamodb.Client, table string, row tablestest.Row) {
+func put(t *testing.T, client *dynamodb.Client, table string, row rowstest.Row) {
 	t.Helper()
 	item := map[string]types.AttributeValue{}
 	for name, a := range row {

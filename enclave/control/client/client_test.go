@@ -1,4 +1,4 @@
-package control_test
+package client_test
 
 import (
 	"context"
@@ -11,18 +11,18 @@ import (
 	"testing"
 	"time"
 
+	"holdfast/enclave/control/client"
 	"holdfast/enclave/control/message"
 	"holdfast/enclave/slashing"
-	"holdfast/parent/control"
 	"holdfast/parent/control/controltest"
 )
 
 // reach returns a client of a handler.
-func reach(t *testing.T, h http.Handler) *control.Client {
+func reach(t *testing.T, h http.Handler) *client.Client {
 	t.Helper()
 	server := httptest.NewServer(h)
 	t.Cleanup(server.Close)
-	client := control.New(func(ctx context.Context) (net.Conn, error) {
+	client := client.New(func(ctx context.Context) (net.Conn, error) {
 		var d net.Dialer
 		return d.DialContext(ctx, "tcp", server.Listener.Addr().String())
 	})
@@ -81,10 +81,33 @@ func TestEveryRouteIsSpoken(t *testing.T) {
 	}
 }
 
+func TestACeremonysAnswerComesAsItWas(t *testing.T) {
+	enclave := controltest.New()
+	enclave.Make = func(asked message.Generate) (message.Generated, error) {
+		return message.Generated{PublicKeys: []string{asked.Name}}, nil
+	}
+	enclave.Move = func(asked message.Tables) (message.Generated, error) {
+		return message.Generated{PublicKeys: []string{asked.Validators[0].PublicKey}}, nil
+	}
+	c := reach(t, enclave)
+	if answer, err := c.Generate(t.Context(), message.Generate{Name: "made"}); err != nil || !strings.Contains(string(answer), `"pubkeys":["made"]`) {
+		t.Errorf("got %s, %v", answer, err)
+	}
+	// More than other messages may have.
+	tables := message.Tables{Validators: []message.ValidatorRow{{PublicKey: "moved", Encrypted: strings.Repeat("A", message.MaxSize)}}}
+	if answer, err := c.ImportTables(t.Context(), tables); err != nil || !strings.Contains(string(answer), `"pubkeys":["moved"]`) {
+		t.Errorf("got %s, %v", answer, err)
+	}
+	tables.Validators[0].Encrypted = strings.Repeat("A", message.MaxBundleSize)
+	if _, err := c.ImportTables(t.Context(), tables); err == nil || !strings.Contains(err.Error(), "at most") {
+		t.Errorf("got %v, want the bound", err)
+	}
+}
+
 func TestARefusalCarriesTheEnclavesReason(t *testing.T) {
 	c := reach(t, controltest.New())
 	_, err := c.PutBundle(t.Context(), []byte("broken"))
-	var refused *control.RefusedError
+	var refused *client.RefusedError
 	if !errors.As(err, &refused) || refused.Code != http.StatusBadRequest || !strings.Contains(refused.Reason, "envelope") {
 		t.Errorf("got %v, want the enclave's reason", err)
 	}
@@ -130,14 +153,14 @@ func TestAnUnknownFieldOfANewerEnclaveIsNoError(t *testing.T) {
 }
 
 func TestAnAbsentSocketIsSaidPlainly(t *testing.T) {
-	_, err := control.Unix(t.TempDir() + "/none").Status(t.Context())
+	_, err := client.Unix(t.TempDir() + "/none").Status(t.Context())
 	if err == nil || strings.Contains(err.Error(), "http://") || !strings.Contains(err.Error(), "no such file") {
 		t.Errorf("got %v, want the socket's error alone", err)
 	}
 }
 
 func TestALargeInterchangeIsRefusedBeforeItIsSent(t *testing.T) {
-	c := control.New(func(context.Context) (net.Conn, error) { return nil, errors.New("dialled") })
+	c := client.New(func(context.Context) (net.Conn, error) { return nil, errors.New("dialled") })
 	if _, err := c.Import(t.Context(), make([]byte, message.MaxInterchangeSize+1)); err == nil || !strings.Contains(err.Error(), "want at most") {
 		t.Errorf("got %v, want the bound", err)
 	}

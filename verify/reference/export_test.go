@@ -1,0 +1,4 @@
+package reference
+
+// ReadDenied is for tests.
+var ReadDenied = readDenied
