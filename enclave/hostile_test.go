@@ -495,10 +495,20 @@ func (c *cable) set(cut bool) {
 	c.conns = nil
 }
 
-func (c *cable) open() int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return len(c.conns)
+// await waits until something is on the cable.
+func (c *cable) await(t *testing.T) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		c.mu.Lock()
+		open := len(c.conns)
+		c.mu.Unlock()
+		if open > 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("nobody calls")
+		}
+	}
 }
 
 func TestAKMSThatDiesInTheMiddleOfItsAnswerIsAskedAgain(t *testing.T) {
@@ -519,11 +529,7 @@ func TestAKMSThatDiesInTheMiddleOfItsAnswerIsAskedAgain(t *testing.T) {
 	if err := e.present(t, made); err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(10 * time.Second); link.open() == 0; time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("KMS is not asked")
-		}
-	}
+	link.await(t)
 	time.Sleep(200 * time.Millisecond) // the request is on its way
 	link.set(true)
 	waitForProblem(t, e, "Decrypt")
@@ -565,4 +571,40 @@ func TestAnOlderBundleThatKMSOpensIsRefusedByTheStore(t *testing.T) {
 		t.Fatal(err)
 	}
 	appliance.Wait(t, e.control, message.Serving)
+}
+
+// A refusal that comes after a release has opened the bundle is about nothing that waits.
+func TestALateRefusalIsNotSaidOfABundleThatIsOpen(t *testing.T) {
+	e := startEnclave(t)
+	v := newVault(t, e) // whose policy names another configuration
+	made := v.seal(t, with(v.configuration(t), bare(secretKey1), ""))
+	v.SetFaults(kmstest.Faults{Delay: 2 * time.Second})
+	link := &cable{dial: v.server.Dial}
+	listener, err := e.ports.Listen(egress.KMSPort)
+	if err != nil {
+		t.Fatal(err)
+	}
+	appliance.Carry(t, listener, link.Dial)
+	if err := e.control.PutCredentials(t.Context(), v.credentials(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.present(t, made); err != nil {
+		t.Fatal(err)
+	}
+	link.await(t)
+	if _, err := e.unlock(t, made); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(10 * time.Second); len(v.Calls()) == 0; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("KMS has not answered")
+		}
+	}
+	time.Sleep(200 * time.Millisecond) // for the enclave to take note
+	if strings.Contains(e.log.String(), "not open yet") {
+		t.Errorf("the log says of an open bundle that it is not open:\n%s", e.log)
+	}
+	if status := appliance.Wait(t, e.control, message.Serving); status.Problem != "" {
+		t.Errorf("got problem %q", status.Problem)
+	}
 }

@@ -60,11 +60,15 @@ func (a *application) tryKMS(ctx context.Context, pending *envelope.Envelope) {
 	if err == nil || ctx.Err() != nil {
 		return
 	}
+	waits := true // unless a release, or a newer bundle, was faster
 	a.set(func(s *situation) {
-		if s.pending == pending {
+		if waits = s.pending == pending; waits {
 			s.problem = err
 		}
 	})
+	if !waits {
+		return
+	}
 	a.log.Warn("the bundle is not open yet", "name", pending.Name, "version", pending.Version, "error", err)
 }
 
