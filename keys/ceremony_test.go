@@ -248,11 +248,13 @@ func TestNothingThatIsNotAttestedIsWritten(t *testing.T) {
 		"another bound KMS key": {func(m *maker) { m.bound = func(g *binding.Generation) { g.KMSKey = other } }, "another KMS key"},
 		"another bound bundle":  {func(m *maker) { m.bound = func(g *binding.Generation) { g.Bundle[0] ^= 1 } }, "another bundle"},
 		"another register":      {func(m *maker) { m.register = [48]byte{1} }, "PCR16 is"},
-		"another image":         {func(m *maker) { write(m.t, "PCRS.md", strings.ReplaceAll(read(m.t, "PCRS.md"), "0300000000", "0900000000")) }, "E1 "},
-		"another root":          {func(m *maker) { m.module = otherModule(m.t) }, "FAIL: "},
-		"a damaged document":    {func(m *maker) { m.answered = func(g *message.Generated) { g.Document[len(g.Document)/2] ^= 1 } }, "FAIL: "},
-		"a damaged bundle":      {func(m *maker) { m.answered = func(g *message.Generated) { g.Bundle[len(g.Bundle)-1] ^= 1 } }, "another bundle"},
-		"nothing":               {func(m *maker) { m.answered = func(g *message.Generated) { *g = message.Generated{} } }, "the enclave's answer"},
+		"another image": {func(m *maker) {
+			write(m.t, "PCRS.md", strings.ReplaceAll(read(m.t, "PCRS.md"), "0300000000", "0900000000"))
+		}, "E1 "},
+		"another root":       {func(m *maker) { m.module = otherModule(m.t) }, "FAIL: "},
+		"a damaged document": {func(m *maker) { m.answered = func(g *message.Generated) { g.Document[len(g.Document)/2] ^= 1 } }, "FAIL: "},
+		"a damaged bundle":   {func(m *maker) { m.answered = func(g *message.Generated) { g.Bundle[len(g.Bundle)-1] ^= 1 } }, "another bundle"},
+		"nothing":            {func(m *maker) { m.answered = func(g *message.Generated) { *g = message.Generated{} } }, "the enclave's answer"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := startMaker(t)
