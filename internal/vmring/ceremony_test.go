@@ -167,8 +167,11 @@ func (o *office) host(t *testing.T) {
 		if err := cmd.Process.Signal(os.Interrupt); err != nil {
 			t.Error(err)
 		}
-		if err := cmd.Wait(); err != nil || t.Failed() {
-			t.Logf("parent: %v\n%s", err, out)
+		if err := cmd.Wait(); err != nil {
+			t.Errorf("parent: %v", err)
+		}
+		if t.Failed() {
+			t.Logf("parent:\n%s", out)
 		}
 	})
 	if line, err := bufio.NewReader(stdout).ReadString('\n'); err != nil || !strings.HasPrefix(line, "https://") {
