@@ -330,6 +330,7 @@ func TestWhatTheEnclaveRefusesIsExplained(t *testing.T) {
 		"a conflict":          {refusal(409, "this enclave runs under another configuration"), []string{"another configuration", "restart it"}},
 		"credentials expired": {refusal(500, "kms: credentials are absent"), []string{"parent emulate -credentials"}},
 		"KMS":                 {refusal(500, "KMS GenerateDataKey: AccessDeniedException"), []string{"kms:GenerateDataKey", "PCR16", "verify policy FILE", kmsKey}},
+		"an escape":           {refusal(400, "a\x1b[2Jb"), []string{"a\uFFFD[2Jb"}},
 		"another refusal":     {refusal(400, "got count 0"), []string{"refused (400): got count 0"}},
 		"no enclave":          {func(m *maker) { os.Remove("hf.sock") }, []string{"reaching the enclave", "parent emulate -control"}},
 	} {
