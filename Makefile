@@ -1,6 +1,6 @@
 # Holdfast. `make help` lists the targets. Needs Go, git and make, and a Linux kernel with user
 # namespaces; everything else is fetched by hash and built, into the cache outside the checkout.
-.PHONY: help demo test fuzz check build image pcrs reproduce bench clean programs
+.PHONY: help demo rollback-demo test fuzz check build image pcrs reproduce bench clean programs
 .DELETE_ON_ERROR:
 
 # Programs that need no C are built by the host's Go; those that link blst take the sandbox's compiler.
@@ -19,6 +19,7 @@ SOAK    = 60s
 
 help:
 	@echo 'make demo       build the enclave image, boot it on an emulated Nitro machine, verify it, sign'
+	@echo 'make rollback-demo   roll the slashing journal back, run an enclave twice: nothing slashable is signed'
 	@echo 'make test       run every test, building what they need'
 	@echo 'make fuzz       fuzz every parser for FUZZTIME (10s) each, and keep what they learn in testdata/fuzz'
 	@echo 'make check      format, vet, staticcheck, module tidiness, documentation rules'
@@ -31,6 +32,10 @@ help:
 demo: build
 	@bin/image emulator >build/emulator
 	@bin/demo
+
+rollback-demo: build
+	@bin/image emulator >build/emulator
+	@bin/rollback-demo
 
 test: build
 	@eval "$$(bin/image env)" && GOFLAGS= HOLDFAST_SOAK=$(SOAK) go test $(STATIC) -timeout $(TIMEOUT) ./... && \
@@ -52,6 +57,7 @@ programs: bin/image
 	@$(GO) build -trimpath -o bin/parent ./parent
 	@$(GO) run ./verify/wasm/assemble
 	@$(CGO) build $(STATIC) -o bin/demo ./internal/demo
+	@$(CGO) build $(STATIC) -o bin/rollback-demo ./internal/rollback
 	@$(CGO) build $(STATIC) -o bin/keys ./keys
 
 # Go decides what is stale, faster than make could.

@@ -79,6 +79,7 @@ func newApplication(ctx context.Context, p platform) (*application, error) {
 	a.server, err = serve.New(serve.Config{
 		Settings:   settings,
 		Releaser:   a,
+		Enclave:    func() any { return a.Status() },
 		Signer:     a.signer.Handler(),
 		KeyManager: a.signer.KeyManager(),
 		Log:        p.log,

@@ -3,6 +3,7 @@ package main
 import (
 	"crypto/ed25519"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"slices"
@@ -93,10 +94,14 @@ func TestAnOlderBundleIsRefusedAfterARestart(t *testing.T) {
 func TestWhatWasSignedIsRememberedAfterARestart(t *testing.T) {
 	dir := t.TempDir()
 	request, _ := readExample(t)
+	last := strings.Repeat("0", 64)
 	for range 2 {
 		e := startOn(t, dir)
 		if _, err := e.give(t, open(exampleNetwork, secretKey1)); err != nil {
 			t.Fatal(err)
+		}
+		if head, err := e.control.Head(t.Context()); err != nil || head.Head != last {
+			t.Errorf("got head %s, %v, want %s, which the enclave told before it ended", head.Head, err, last)
 		}
 		if status, body := e.call(t, "POST", "/api/v1/eth2/sign/"+publicKey1, request); status != 200 {
 			t.Errorf("got %d %s", status, body)
@@ -105,6 +110,13 @@ func TestWhatWasSignedIsRememberedAfterARestart(t *testing.T) {
 		if status, body := e.call(t, "POST", "/api/v1/eth2/sign/"+publicKey1, twin); status != 412 || !strings.Contains(body, "was signed before") {
 			t.Errorf("a double vote: got %d %s", status, body)
 		}
+		var told struct {
+			Enclave message.Status
+		}
+		if _, body := e.call(t, "GET", "/status", ""); json.Unmarshal([]byte(body), &told) != nil || told.Enclave.Slashing == nil || told.Enclave.Slashing.Head == "" {
+			t.Fatalf("got status %s", body)
+		}
+		last = told.Enclave.Slashing.Head
 		e.stop()
 	}
 }

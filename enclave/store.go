@@ -38,6 +38,7 @@ type store struct {
 	// configuration is the digest of the bundle's.
 	configuration [48]byte
 	secret        [sha256.Size]byte // of the bundle's slashing key
+	schedule      slashing.Schedule
 
 	// Of a journal: what it ended with when it was opened, and what this start asks
 	// an operator to sign.
@@ -55,7 +56,7 @@ func (a *application) openStore(ctx context.Context, b *bundle.Bundle) error {
 		}
 		return nil
 	}
-	opened := &store{kind: b.Settings.Slashing, configuration: b.Settings.Digest(), secret: keySum}
+	opened := &store{kind: b.Settings.Slashing, configuration: b.Settings.Digest(), secret: keySum, schedule: schedule(b)}
 	var floor *slashing.Floor
 	var err error
 	if opened.kind.Store == bundle.DynamoDB {
@@ -68,7 +69,7 @@ func (a *application) openStore(ctx context.Context, b *bundle.Bundle) error {
 	}
 	opened.guard, err = slashing.NewGuard(slashing.GuardOptions{
 		Store:    opened.backing,
-		Schedule: schedule(b),
+		Schedule: opened.schedule,
 		Clock:    a.clock,
 		Floor:    floor,
 	})
@@ -81,13 +82,13 @@ func (a *application) openStore(ctx context.Context, b *bundle.Bundle) error {
 }
 
 func (a *application) openJournal(ctx context.Context, b *bundle.Bundle, into *store) (*slashing.Floor, error) {
-	opened, err := journal.Open(ctx, journal.Config{
-		Dial:    func(ctx context.Context) (net.Conn, error) { return a.dial(ctx, journalPort) },
-		Key:     b.SlashingKey,
-		Name:    b.Name,
-		Network: b.Settings.Network.GenesisValidatorsRoot,
-		Log:     a.log,
-	})
+	// The time comes first: the floor must hold for what an enclave signed that ended
+	// before the journal was read.
+	now, err := a.clock.Now()
+	if err != nil {
+		return nil, err
+	}
+	opened, err := a.readJournal(ctx, b)
 	if err != nil {
 		return nil, err
 	}
@@ -98,20 +99,49 @@ func (a *application) openJournal(ctx context.Context, b *bundle.Bundle, into *s
 		a.log.Warn("the configuration believes the parent's journal: whoever can put back an older copy of it can have validators slashed")
 		return nil, nil
 	}
-	now, err := a.clock.Now()
-	if err != nil {
-		opened.Close()
-		return nil, err
-	}
 	floor := schedule(b).Floor(now)
 	a.log.Info("strict freshness: nothing at or below the floor is signed", "epoch", floor.Epoch, "slot", floor.Slot, "head", hexadecimal(into.head[:]))
 	return floor, nil
+}
+
+// Reading the journal is tried again where an enclave that has ended may still seem
+// connected to the parent.
+const (
+	journalTries = 3
+	journalPause = 500 * time.Millisecond
+)
+
+func (a *application) readJournal(ctx context.Context, b *bundle.Bundle) (opened *journal.Store, err error) {
+	for try := range journalTries {
+		if try > 0 {
+			select {
+			case <-time.After(journalPause):
+			case <-ctx.Done():
+				return nil, err
+			}
+		}
+		opened, err = journal.Open(ctx, journal.Config{
+			Dial:    func(ctx context.Context) (net.Conn, error) { return a.dial(ctx, journalPort) },
+			Key:     b.SlashingKey,
+			Name:    b.Name,
+			Network: b.Settings.Network.GenesisValidatorsRoot,
+			Log:     a.log,
+		})
+		if err == nil {
+			return opened, nil
+		}
+	}
+	return nil, err
 }
 
 func hexadecimal(b []byte) string { return hex.EncodeToString(b) }
 
 func (s *store) status() *message.Slashing {
 	status := &message.Slashing{Store: string(s.kind.Store), Freshness: string(s.kind.Freshness), Floor: floorOf(s.guard)}
+	if j, ok := s.backing.(*journal.Store); ok {
+		head, sequence := j.Last()
+		status.Head, status.Sequence = hexadecimal(head[:]), sequence
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), probeTimeout)
 	defer cancel()
 	if err := s.guard.Probe(ctx); err != nil {
@@ -135,6 +165,32 @@ func (a *application) Archive() (slashing.Archive, error) {
 		return nil, fmt.Errorf("%w: %w", control.ErrConflict, errNoStore)
 	}
 	return s.guard, nil
+}
+
+// PublicKeys is part of [control.Enclave]: those of the bundle in force.
+func (a *application) PublicKeys() []slashing.PublicKey {
+	if e := a.now().serving; e != nil {
+		return e.PublicKeys
+	}
+	return nil
+}
+
+// farthest is how far ahead of now the parent may raise watermarks. It could forbid
+// signing for ever otherwise, even after it was replaced.
+const farthest = 24 * time.Hour
+
+// Bound is part of [control.Enclave].
+func (a *application) Bound() (epoch, slot uint64, err error) {
+	s := a.now().store
+	if s == nil {
+		return 0, 0, fmt.Errorf("%w: %w", control.ErrConflict, errNoStore)
+	}
+	now, err := a.clock.Now()
+	if err != nil {
+		return 0, 0, fmt.Errorf("%w: %w", control.ErrFailed, err)
+	}
+	ahead := now.Add(farthest)
+	return s.schedule.Epoch(ahead), s.schedule.Slot(ahead), nil
 }
 
 // Head is part of [control.Enclave].

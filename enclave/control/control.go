@@ -37,6 +37,11 @@ type Enclave interface {
 	Head() (message.Head, error)
 	Vouch(message.Statement) error
 
+	// PublicKeys are those of the bundle in force. Bound is what no watermark may be
+	// raised beyond.
+	PublicKeys() []slashing.PublicKey
+	Bound() (epoch, slot uint64, err error)
+
 	// Archive moves signing history. It fails while there is no store.
 	Archive() (slashing.Archive, error)
 

@@ -36,6 +36,8 @@ func (f *fake) Present(_ context.Context, data []byte) error { return f.note("pr
 func (f *fake) SetCredentials(c message.Credentials) error   { return f.note("credentials", c) }
 func (f *fake) Head() (message.Head, error)                  { return message.Head{Sequence: 7}, f.note("head", nil) }
 func (f *fake) Vouch(s message.Statement) error              { return f.note("vouch", s) }
+func (f *fake) PublicKeys() []slashing.PublicKey             { return []slashing.PublicKey{{0: 0xef}} }
+func (f *fake) Bound() (epoch, slot uint64, err error)       { return 1000, 32000, nil }
 func (f *fake) Archive() (slashing.Archive, error)           { return f.archive, f.note("archive", nil) }
 func (f *fake) Generate(_ context.Context, g message.Generate) (message.Generated, error) {
 	return message.Generated{PublicKeys: []string{"0x1"}}, f.note("generate", g)
@@ -174,12 +176,16 @@ func TestWatermarksAreRaisedAndNeverLowered(t *testing.T) {
 	if len(first) != 1 || first[0].PublicKey != key || *first[0].Slot != 100 || *first[0].Source != 5 || *first[0].Target != 6 {
 		t.Fatalf("got %+v", first)
 	}
-	lower := raise(`{"slot":"90","source_epoch":"4","target_epoch":"9"}`) // of every key
+	lower := raise(`{"slot":"90","source_epoch":"4","target_epoch":"9"}`) // of every key of store and bundle
+	if len(lower) != 2 || *lower[1].Slot != 90 {
+		t.Errorf("got %+v, want the bundle's key too", lower)
+	}
 	if *lower[0].Slot != 100 || *lower[0].Source != 5 || *lower[0].Target != 9 {
 		t.Errorf("got slot %d, source %d, target %d, want 100, 5 and 9", *lower[0].Slot, *lower[0].Source, *lower[0].Target)
 	}
 	for _, body := range []string{
 		`{}`, `{"source_epoch":"1"}`, `{"source_epoch":"3","target_epoch":"2"}`, `{"slot":"-1"}`, `{"slot":1}`,
+		`{"slot":"32001"}`, `{"source_epoch":"1","target_epoch":"1001"}`, `{"slot":"18446744073709551615"}`,
 		`{"slot":"1","pubkeys":["0x12"]}`, `{"slot":"1","pubkeys":["` + strings.Repeat("zz", 49) + `"]}`,
 	} {
 		if status, answer := call(t, "POST", url+"/slashing/watermarks", body); status != 400 {

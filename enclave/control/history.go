@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -52,6 +53,9 @@ func (s *Server) merge(ctx context.Context, history slashing.Interchange) (messa
 		return message.ImportResult{}, fmt.Errorf("the history is of the network with genesis validators root %#x, want %#x",
 			history.GenesisValidatorsRoot, before.GenesisValidatorsRoot)
 	}
+	if err := s.checkBound(history); err != nil {
+		return message.ImportResult{}, err
+	}
 	archive, err := s.Enclave.Archive()
 	if err == nil {
 		err = archive.Import(ctx, history)
@@ -68,6 +72,21 @@ func (s *Server) merge(ctx context.Context, history slashing.Interchange) (messa
 		result.Keys[name(key)] = outcome
 	}
 	return result, nil
+}
+
+// checkBound refuses history that no validator can have, which would forbid signing
+// for longer than the parent could.
+func (s *Server) checkBound(history slashing.Interchange) error {
+	epoch, slot, err := s.Enclave.Bound()
+	if err != nil {
+		return err
+	}
+	for key, state := range history.States {
+		if state.Block.Slot > slot || state.Attestation.Target > epoch {
+			return fmt.Errorf("key %s: slot %d or target epoch %d is more than a day ahead, where slot %d in epoch %d is", name(key), state.Block.Slot, state.Attestation.Target, slot, epoch)
+		}
+	}
+	return nil
 }
 
 func name(key slashing.PublicKey) string { return "0x" + hex.EncodeToString(key[:]) }
@@ -124,8 +143,8 @@ func (s *Server) invent(ctx context.Context, asked message.Raise) (slashing.Inte
 		return known, err
 	}
 	invented := slashing.Interchange{GenesisValidatorsRoot: known.GenesisValidatorsRoot, States: make(map[slashing.PublicKey]slashing.State)}
-	for key := range known.States {
-		if len(asked.PublicKeys) == 0 {
+	if len(asked.PublicKeys) == 0 {
+		for _, key := range slices.Concat(slices.Collect(maps.Keys(known.States)), s.Enclave.PublicKeys()) {
 			invented.States[key] = state
 		}
 	}
@@ -137,7 +156,7 @@ func (s *Server) invent(ctx context.Context, asked message.Raise) (slashing.Inte
 		invented.States[key] = state
 	}
 	if len(invented.States) == 0 {
-		return invented, errors.New("the store knows no key yet: name those whose watermarks to raise")
+		return invented, errors.New("neither the bundle nor the store has a key: name those whose watermarks to raise")
 	}
 	return invented, nil
 }

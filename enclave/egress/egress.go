@@ -55,7 +55,7 @@ const (
 
 	// maxConnections bounds those at once, and maxIdle those kept for later.
 	maxConnections = 64
-	maxIdle        = 16
+	maxIdle        = 64
 
 	// idleTimeout closes a connection before AWS does, after a minute and more.
 	idleTimeout = 45 * time.Second

@@ -271,7 +271,7 @@ func TestAListForAnybodyIsSaidLoudlyAndInTheStatus(t *testing.T) {
 		t.Errorf("got %+v", got)
 	}
 	settings := r.settings
-	settings.Clients = newList(t, listed("vc-1", vc1), access.Client{Policy: named("prysm"), Any: true})
+	settings.Clients = newList(t, listed("vc-1", vc1), access.Client{Policy: policy.Duties("prysm"), Any: true})
 	r.apply(t, settings)
 	if got := status(); got.AnyClient != "prysm" || len(got.Warnings) != 1 {
 		t.Errorf("got %+v", got)

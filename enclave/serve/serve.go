@@ -33,6 +33,9 @@ type Config struct {
 	Signer   http.Handler // serves /api/v1/eth2/ and whatever path is nobody else's
 	Log      *slog.Logger
 
+	// Enclave is what the enclave says of itself, for /status; it may be nil.
+	Enclave func() any
+
 	// KeyManager serves /eth/v1/keystores, to those whom the settings allow it.
 	KeyManager http.Handler
 }
@@ -47,6 +50,7 @@ type Server struct {
 	bodies   atomic.Int64 // bytes held
 	work     *semaphore.Weighted
 	refused  reports
+	enclave  func() any
 }
 
 // New makes a server; nothing listens yet.
@@ -54,7 +58,7 @@ func New(c Config) (*Server, error) {
 	if c.Releaser == nil || c.Signer == nil || c.Log == nil {
 		return nil, errors.New("serve: incomplete configuration")
 	}
-	s := &Server{log: c.Log, work: semaphore.NewWeighted(maxWork), refused: reports{log: c.Log}}
+	s := &Server{log: c.Log, work: semaphore.NewWeighted(maxWork), refused: reports{log: c.Log}, enclave: c.Enclave}
 	g, err := s.newGeneration(c.Settings)
 	if err != nil {
 		return nil, err

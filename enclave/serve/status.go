@@ -13,6 +13,7 @@ type Status struct {
 	BodyBytes   int64             `json:"body_bytes"` // held
 	Refused     map[string]uint64 `json:"refused"`    // requests, by rule
 	KeyManager  bool              `json:"keymanager"`
+	Enclave     any               `json:"enclave,omitempty"`
 }
 
 // anyWarning is what an operator should know of a client for everybody.
@@ -26,6 +27,9 @@ func (s *Server) Status() Status {
 		BodyBytes:  s.bodies.Load(),
 		Refused:    s.refused.counts(),
 		KeyManager: g.KeyManager,
+	}
+	if s.enclave != nil {
+		status.Enclave = s.enclave()
 	}
 	if l := s.listener.Load(); l != nil {
 		status.Connections = l.connections()

@@ -172,7 +172,7 @@ func TestAChainWhoseOnlyValidatorsWereDownWaitsForTheOperator(t *testing.T) {
 	n.wantAll()
 }
 
-// The same without a floor: what a bundle chooses with JournalFreshness.
+// The same without a floor: what a bundle chooses with "freshness": "journal".
 func TestAChainThatBelievesItsJournalDoesNotWait(t *testing.T) {
 	n := newNetwork(t, 8)
 	only := n.signers[0]

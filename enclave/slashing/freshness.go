@@ -5,33 +5,6 @@ import (
 	"time"
 )
 
-// Freshness says what a signer believes of a journal that its host keeps. A store
-// that the host cannot roll back needs none of it.
-type Freshness int
-
-// The choices. The zero value is the one that believes nothing.
-const (
-	// Strict takes the journal for possibly old: after a start a Floor stands in for
-	// what it may lack.
-	Strict Freshness = iota
-
-	// JournalFreshness takes the journal for current, as signers do that keep their
-	// history on their own disk. A host that restores an old copy gets slashable
-	// signatures.
-	JournalFreshness
-)
-
-// String returns the name that a bundle's configuration uses.
-func (f Freshness) String() string {
-	switch f {
-	case Strict:
-		return "strict"
-	case JournalFreshness:
-		return "journal"
-	}
-	return fmt.Sprintf("Freshness(%d)", int(f))
-}
-
 // Clock tells the time that the host cannot set, or why it cannot. Its readings
 // never go back, are never more than ClockMargin/2 ahead of the module's time, and
 // the first is not older than the enclave's start.

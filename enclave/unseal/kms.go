@@ -22,6 +22,7 @@ import (
 	"holdfast/enclave/nsm"
 	"holdfast/enclave/secret"
 	"holdfast/enclave/unseal/cms"
+	"holdfast/verify/envelope"
 )
 
 const (
@@ -87,9 +88,9 @@ type KMS struct {
 
 // NewKMS makes a client of one key. It makes no call.
 func NewKMS(c KMSConfig) (*KMS, error) {
-	arn, err := parseKeyARN(c.Key)
+	arn, err := envelope.ParseARN(c.Key, envelope.KMSKey)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("kms: key: %w", err)
 	}
 	endpoint, err := Endpoint(c.Key, c.Endpoint)
 	if err != nil {
@@ -105,7 +106,7 @@ func NewKMS(c KMSConfig) (*KMS, error) {
 			Credentials:  c.Credentials,
 			HTTPClient:   c.Client,
 			HTTPSignerV4: &signer{clock: c.Clock, next: v4.NewSigner()},
-			Region:       arn.region,
+			Region:       arn.Region,
 			Retryer:      aws.NopRetryer{}, // an attempt takes a new document: see try
 		}),
 	}, nil
@@ -115,16 +116,12 @@ func NewKMS(c KMSConfig) (*KMS, error) {
 // https://host[:port], or where that is empty to the public endpoint of the
 // key's region.
 func Endpoint(key, endpoint string) (*url.URL, error) {
-	arn, err := parseKeyARN(key)
-	if err != nil {
-		return nil, err
-	}
 	if endpoint == "" {
-		domain, known := partitions[arn.partition]
-		if !known {
-			return nil, fmt.Errorf("kms: partition %q has no known endpoint: the configuration must name it", arn.partition)
+		host, err := envelope.Host(key, envelope.KMSKey)
+		if err != nil {
+			return nil, fmt.Errorf("kms: key: %w", err)
 		}
-		endpoint = "https://kms." + arn.region + "." + domain
+		endpoint = "https://" + host
 	}
 	u, err := url.Parse(endpoint)
 	if err != nil || u.Scheme != "https" || u.Hostname() == "" || endpoint != "https://"+u.Host {

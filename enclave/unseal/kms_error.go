@@ -197,3 +197,12 @@ func sendError(err error) error {
 	}
 	return err
 }
+
+// clip shortens what an error quotes.
+func clip(s string) string {
+	const limit = 256
+	if len(s) > limit {
+		return s[:limit] + "…"
+	}
+	return s
+}

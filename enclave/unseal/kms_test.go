@@ -393,12 +393,12 @@ func TestAKMSThatIsDownIsSaidToBeAndTriedAgain(t *testing.T) {
 
 func TestASlowKMSIsNotWaitedForLongerThanTheCallerDoes(t *testing.T) {
 	s := scene{faults: kmstest.Faults{Delay: time.Hour}}.play(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 	defer cancel()
 	started := time.Now()
 	_, err := s.client.Decrypt(ctx, s.wrap(), purpose)
 	wantFailure(t, err, unseal.Soon, "no answer")
-	if !errors.Is(err, context.DeadlineExceeded) || time.Since(started) > 10*time.Second {
+	if !errors.Is(err, context.DeadlineExceeded) || time.Since(started) > 30*time.Second {
 		t.Errorf("got %v after %v", err, time.Since(started))
 	}
 }
@@ -577,11 +577,11 @@ func TestTheConfigurationIsCheckedAtOnce(t *testing.T) {
 		want   string
 	}{
 		"nothing wrong":        {func(*unseal.KMSConfig) {}, ""},
-		"no key":               {func(c *unseal.KMSConfig) { c.Key = "" }, "want its full ARN"},
-		"an alias":             {func(c *unseal.KMSConfig) { c.Key = "arn:aws:kms:eu-central-1:123456789012:alias/holdfast" }, "an alias names no key"},
-		"a key id":             {func(c *unseal.KMSConfig) { c.Key = "11111111-2222-3333-4444-555555555555" }, "want its full ARN"},
-		"another service":      {func(c *unseal.KMSConfig) { c.Key = strings.Replace(c.Key, ":kms:", ":s3:", 1) }, "want its full ARN"},
-		"a line more":          {func(c *unseal.KMSConfig) { c.Key += "\n" }, "want its full ARN"},
+		"no key":               {func(c *unseal.KMSConfig) { c.Key = "" }, "want a full ARN"},
+		"an alias":             {func(c *unseal.KMSConfig) { c.Key = "arn:aws:kms:eu-central-1:123456789012:alias/holdfast" }, "and no alias"},
+		"a key id":             {func(c *unseal.KMSConfig) { c.Key = "11111111-2222-3333-4444-555555555555" }, "want a full ARN"},
+		"another service":      {func(c *unseal.KMSConfig) { c.Key = strings.Replace(c.Key, ":kms:", ":s3:", 1) }, "want a full ARN"},
+		"a line more":          {func(c *unseal.KMSConfig) { c.Key += "\n" }, "want a full ARN"},
 		"plain HTTP":           {func(c *unseal.KMSConfig) { c.Endpoint = "http://kms.test" }, "want https://host[:port]"},
 		"a path":               {func(c *unseal.KMSConfig) { c.Endpoint = "https://kms.test/" }, "want https://host[:port]"},
 		"a user":               {func(c *unseal.KMSConfig) { c.Endpoint = "https://user@kms.test" }, "want https://host[:port]"},

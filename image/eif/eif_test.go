@@ -230,22 +230,6 @@ func TestBytesMovedBetweenSectionsChangePCR1OrPCR2ButNotPCR0(t *testing.T) {
 	}
 }
 
-func TestTheParentsRegisters(t *testing.T) {
-	for _, test := range []struct {
-		got  pcrs.PCR
-		want string
-	}{
-		{eif.PCR3("arn:aws:iam::123456789012:role/Webserver"),
-			"78fce75db17cd4e0a3fb8dad3ad128ca5e77edbb2b2c7f75329dccd99aa5f6ef4fc1f1a452e315b9e98f9e312e6921e6"},
-		{eif.PCR4("i-1234567890abcdef0"),
-			"08f996b5d43e047a9eb51e7f548bfee7e164fd7dc8f65541f2ac09d6545ac812719327281c401a67a10fcba87ae79ce0"},
-	} {
-		if test.got.String() != test.want {
-			t.Errorf("got %s, want %s", test.got, test.want)
-		}
-	}
-}
-
 func TestMeasurementsPrintAsNitroCLIPrintsThem(t *testing.T) {
 	var unsigned, signed strings.Builder
 	m := golden().Measure()

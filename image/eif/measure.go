@@ -47,13 +47,6 @@ func (img *Image) Digest() (digest [sha512.Size384]byte, size int64, err error) 
 	return digest, size, err
 }
 
-// PCR3 returns the register of a parent instance's IAM role, given as an ARN. Unlike an image's contents the ARN is
-// extended without hashing it first.
-func PCR3(roleARN string) pcrs.PCR { return extend([]byte(roleARN)) }
-
-// PCR4 returns the register of a parent instance's identifier, extended as in PCR3.
-func PCR4(instanceID string) pcrs.PCR { return extend([]byte(instanceID)) }
-
 // extend returns a register that was zero and was extended once.
 func extend(data []byte) pcrs.PCR {
 	var zero pcrs.PCR

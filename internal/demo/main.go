@@ -1,183 +1,167 @@
-// Command demo shows Holdfast's main job from end to end, with the programs that a user has: it boots the
-// built image on an emulated Nitro machine, verifies the enclave, releases a key to it, has it sign a
-// duty over HTTPS, checks the signature with blst, and has the slashable twin of the duty refused.
+// Command demo shows Holdfast's main job from end to end, with the programs that a user has: the key holder
+// makes a key and seals a bundle; the built image boots on an emulated Nitro machine and is given the bundle;
+// the holder verifies the enclave and releases the bundle's data key to it; a validator client has it sign a
+// duty over HTTPS with a certificate of its own, checks the signature with blst, and has the slashable twin
+// of the duty refused.
 //
 // 'make demo' builds what it needs and runs it. Exit codes: 0 everything was as it should be, 1 not.
 package main
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
-	"os/signal"
-	"path/filepath"
-	"syscall"
+	"strings"
 	"time"
 
 	"holdfast/enclave/ethereum/bls"
-	"holdfast/image/progress"
+	"holdfast/internal/rehearsal"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	err := run(ctx, os.Stdout, os.Stderr)
-	if ctx.Err() != nil {
-		fmt.Fprintln(os.Stderr, "demo: interrupted; nothing is left running")
-		os.Exit(1)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "demo:", err)
-		os.Exit(1)
-	}
-}
+func main() { os.Exit(rehearsal.Play("demo", play)) }
 
-// A demo is one run: where things are, and what came of each stage, for the table at the end.
+// A demo is one run: who takes part, and what came of each stage, for the table at the end.
 type demo struct {
-	programs, image, pcrs string
-	dir                   string // private, removed at the end
-	progress              *progress.Reporter
+	*rehearsal.Run
+	network *rehearsal.Network
+	holder  *rehearsal.Holder
+	machine *rehearsal.Machine
+	client  *rehearsal.Client
 
-	url      string
-	bootTime string
-	checks   []check
-	verdict  string
-	key      bls.PublicKey
-	signed   bls.Signature
-	refusal  string
+	sealed       string // what keys says of the bundle
+	verification rehearsal.Verification
+	vote         rehearsal.Attestation
+	signed       bls.Signature
+	refusal      string
+	status       string // what parent says at the end
 }
 
-func run(ctx context.Context, stdout, stderr io.Writer) error {
-	self, err := os.Executable()
-	if err != nil {
+// A stage does a part and says what came of it.
+type stage struct {
+	name string
+	run  func(context.Context) (string, error)
+}
+
+func play(ctx context.Context, r *rehearsal.Run, stdout io.Writer) error {
+	d := &demo{Run: r, network: rehearsal.Mainnet()}
+	if err := d.stages(ctx, []stage{{"keys", d.seal}, {"boot", d.boot}}); err != nil {
 		return err
 	}
-	checkout := filepath.Dir(filepath.Dir(self))
-	dir, err := os.MkdirTemp("", "holdfast-demo-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
-	d := &demo{
-		programs: filepath.Dir(self),
-		image:    filepath.Join(checkout, "build", "holdfast-x86_64.eif"),
-		pcrs:     filepath.Join(checkout, "PCRS.md"),
-		dir:      dir,
-		progress: progress.New(stderr),
-	}
-	defer d.progress.Close()
-	end, err := d.boot(ctx)
-	if err != nil {
-		return fmt.Errorf("booting: %w", err)
-	}
-	defer end()
-	for _, stage := range []struct {
-		name string
-		run  func(context.Context) (string, error)
-	}{
+	defer d.machine.Stop()
+	if err := d.stages(ctx, []stage{
 		{"verify", d.verify},
 		{"release", d.release},
+		{"channel", d.certify},
 		{"sign", d.sign},
 		{"slashable", d.refuse},
-	} {
-		s := d.progress.Stage(stage.name)
+		{"status", d.show},
+	}); err != nil {
+		return err
+	}
+	return d.table(ctx, stdout)
+}
+
+func (d *demo) stages(ctx context.Context, stages []stage) error {
+	for _, stage := range stages {
+		s := d.Progress.Stage(stage.name)
 		note, err := stage.run(ctx)
 		if err != nil {
 			return fmt.Errorf("%s: %w", stage.name, err)
 		}
 		s.Done(note)
 	}
-	return d.table(stdout)
+	return nil
 }
 
-// verify makes every check of the enclave, and keeps its certificate for the client that follows.
-func (d *demo) verify(ctx context.Context) (string, error) {
-	var result struct {
-		Verdict  string
-		Emulated bool
-		Checks   []check
+// seal has keys make a folder, a key, a client's certificate and a bundle.
+//
+// After a start, strict freshness signs nothing before the next epoch, which on mainnet takes up to six
+// minutes. This journal has no past that could be rolled back.
+func (d *demo) seal(ctx context.Context) (note string, err error) {
+	if d.holder, err = d.NewHolder(ctx, "holder", "--network", "mainnet", "--freshness", "journal"); err != nil {
+		return "", err
 	}
-	err := d.runJSON(ctx, &result, "verify", "live", "--unsafe-accept-emulated", "--json", "--pcrs", d.pcrs,
-		"--save-certificate", d.certificate(), d.url)
-	d.checks, d.verdict = result.Checks, result.Verdict
+	said, err := d.holder.Seal(ctx)
 	if err != nil {
-		return "", errors.Join(err, failures(result.Checks))
+		return "", err
 	}
-	if !result.Emulated {
-		return "", errors.New("the emulator's document was not recognised as emulated")
-	}
-	return fmt.Sprintf("%d checks; EMULATED and UNSAFE: no hardware signed this", len(result.Checks)), nil
+	d.sealed, _, _ = strings.Cut(said, "\n\n") // advice follows
+	return "new, generate, client, seal: a bundle for mainnet with one key and one client", nil
 }
 
-func (d *demo) certificate() string { return filepath.Join(d.dir, "enclave.pem") }
+// boot starts the machine, whose parent has the bundle for its enclave.
+func (d *demo) boot(ctx context.Context) (note string, err error) {
+	const journal = "journal"
+	if err := os.Mkdir(d.Path(journal), 0o700); err != nil {
+		return "", err
+	}
+	if d.machine, err = d.Boot(ctx, "parent", "-bundle", d.holder.Bundle, "-journal", journal); err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("heartbeat after %s of emulation, reached at %s", d.machine.BootTime, d.machine.URL), nil
+}
 
-// release makes a validator key and releases it to the enclave that was verified, after all checks again.
+// verify makes every check of the enclave once it has the bundle.
+func (d *demo) verify(ctx context.Context) (note string, err error) {
+	if _, err := d.machine.Await(ctx, rehearsal.WaitingForDataKey); err != nil {
+		return "", err
+	}
+	if d.verification, err = d.holder.Verify(ctx, d.machine, "start.pem"); err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%d checks; EMULATED and UNSAFE: no hardware signed this", len(d.verification.Checks)), nil
+}
+
+// release releases the bundle's data key to the enclave, after all checks again.
 func (d *demo) release(ctx context.Context) (string, error) {
-	var scalar [32]byte
-	rand.Read(scalar[:])
-	scalar[0] &= 0x3f // below the group's order, with room to spare
-	key, err := bls.NewSecretKey(&scalar)
-	if err != nil {
+	if _, err := d.holder.Unlock(ctx, d.machine); err != nil {
 		return "", err
 	}
-	d.key = key.PublicKey()
-	file := filepath.Join(d.dir, "keys.json")
-	content := fmt.Sprintf(`{"version": 1, "network": {"name": "mainnet"}, "validators": [{"secret_key": "0x%s"}]}`, hex.EncodeToString(scalar[:]))
-	if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
-		return "", err
-	}
-	var result struct {
-		PublicKeys []string `json:"public_keys"`
-	}
-	if err := d.runJSON(ctx, &result, "verify", "release", "--unsafe-accept-emulated", "--json", "--pcrs", d.pcrs, d.url, file); err != nil {
-		return "", err
-	}
-	if len(result.PublicKeys) != 1 || result.PublicKeys[0] != d.key.String() {
-		return "", fmt.Errorf("the enclave says that it signs for %v, want %s", result.PublicKeys, d.key)
-	}
-	return d.key.String(), os.Remove(file)
+	return fmt.Sprintf("the enclave signs for %.20s…", d.holder.Key), nil
 }
 
-// Two votes for one target: whoever signs both is slashed.
-var (
-	vote     = attestation{slot: 13_500_000, source: 421_874, target: 421_875, head: [32]byte{0xaa}}
-	slashing = attestation{slot: 13_500_000, source: 421_874, target: 421_875, head: [32]byte{0xbb}}
-)
-
-// sign has an attestation signed over HTTPS and checks the signature with blst.
-func (d *demo) sign(ctx context.Context) (string, error) {
-	client, err := d.client()
-	if err != nil {
+// certify verifies once more: the enclave now serves the bundle's certificate, which the client knows by its
+// authority, and which is attested as the one before was.
+func (d *demo) certify(ctx context.Context) (note string, err error) {
+	const attested = "attested.pem"
+	if _, err := d.holder.Verify(ctx, d.machine, attested); err != nil {
 		return "", err
 	}
+	if d.client, err = d.holder.Client(d.machine, d.network, attested); err != nil {
+		return "", err
+	}
+	return "the bundle's certificate serves now, and is attested too", nil
+}
+
+// sign has this epoch's attestation signed over HTTPS and verified with blst.
+func (d *demo) sign(ctx context.Context) (note string, err error) {
+	target := d.network.Epoch(time.Now())
+	d.vote = rehearsal.Attestation{Source: target - 1, Target: target, Head: 0xaa}
 	start := time.Now()
-	signature, err := client.sign(ctx, d.key, vote)
-	if err != nil {
+	if d.signed, err = d.client.Sign(ctx, d.vote); err != nil {
 		return "", err
 	}
-	took := time.Since(start)
-	if !bls.Verify(d.key, vote.signingRoot(), signature) {
-		return "", fmt.Errorf("signature %x does not verify under %s", signature, d.key)
-	}
-	d.signed = signature
-	return fmt.Sprintf("attestation for epoch %d, signature good, in %d ms", vote.target, took.Milliseconds()), nil
+	return fmt.Sprintf("attestation for epoch %d, signature good, in %d ms", target, time.Since(start).Milliseconds()), nil
 }
 
-// refuse asks for another vote with the same target, which must be refused by the slashing rules.
+// refuse asks for another vote with the same target: whoever signs both is slashed.
 func (d *demo) refuse(ctx context.Context) (string, error) {
-	client, err := d.client()
-	if err != nil {
-		return "", err
-	}
-	_, err = client.sign(ctx, d.key, slashing)
-	var refused *refusedError
-	if !errors.As(err, &refused) || refused.status != 412 {
-		return "", fmt.Errorf("a second vote for epoch %d got %v, want a refusal with status 412", slashing.target, err)
+	twin := d.vote
+	twin.Head = 0xbb
+	_, err := d.client.Sign(ctx, twin)
+	var refused *rehearsal.RefusedError
+	if !errors.As(err, &refused) || refused.Status != http.StatusPreconditionFailed || !strings.Contains(refused.Message, "was signed before") {
+		return "", fmt.Errorf("a second vote for epoch %d got %v, want a refusal with status 412, as signed before", twin.Target, err)
 	}
 	d.refusal = refused.Error()
-	return "refused: " + refused.Error(), nil
+	return "refused: " + d.refusal, nil
+}
+
+// show asks parent how the enclave is.
+func (d *demo) show(ctx context.Context) (note string, err error) {
+	d.status, err = d.machine.Status(ctx)
+	return "as parent says it", err
 }

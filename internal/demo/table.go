@@ -4,37 +4,22 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha512"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"time"
+	"strings"
 
 	"holdfast/verify/pcrs"
 )
 
-// A check is one line of verify's report.
-type check struct{ ID, What, Expected, Got, Verdict string }
-
-// failures names the checks that failed.
-func failures(checks []check) error {
-	var errs []error
-	for _, c := range checks {
-		if c.Verdict == "fail" {
-			errs = append(errs, fmt.Errorf("%s %s: got %s, want %s", c.ID, c.What, c.Got, c.Expected))
-		}
-	}
-	return errors.Join(errs...)
-}
-
 // table prints what came of the run.
-func (d *demo) table(w io.Writer) error {
-	image, err := os.ReadFile(d.image)
+func (d *demo) table(ctx context.Context, w io.Writer) error {
+	image, err := os.ReadFile(d.Image())
 	if err != nil {
 		return err
 	}
-	text, err := os.ReadFile(d.pcrs)
+	text, err := os.ReadFile(d.Published())
 	if err != nil {
 		return err
 	}
@@ -46,7 +31,7 @@ func (d *demo) table(w io.Writer) error {
 	if !ok {
 		return errors.New("PCRS.md has no active x86_64 entry")
 	}
-	measured, err := d.measure()
+	measured, err := d.measure(ctx)
 	if err != nil {
 		return err
 	}
@@ -54,6 +39,12 @@ func (d *demo) table(w io.Writer) error {
 	var out bytes.Buffer
 	row := func(name, format string, args ...any) {
 		fmt.Fprintf(&out, "%-12s %s\n", name, fmt.Sprintf(format, args...))
+	}
+	lines := func(name, text string) {
+		for line := range strings.Lines(text) {
+			row(name, "%s", strings.TrimRight(line, "\n"))
+			name = ""
+		}
 	}
 	out.WriteByte('\n')
 	row("EIF", "%d bytes, SHA-384 %s", len(image), digest)
@@ -70,17 +61,21 @@ func (d *demo) table(w io.Writer) error {
 		row(p.name, "built      %s", p.built)
 		row("", "PCRS.md    %s  %s", p.released, map[bool]string{true: "agrees", false: "DIFFERS"}[same])
 	}
-	row("boot", "%s to the heartbeat, interpreted by QEMU", d.bootTime)
+	lines("sealed", d.sealed)
+	row("", "freshness journal, since strict would wait for mainnet's next epoch; see make rollback-demo")
+	row("boot", "%s to the heartbeat, interpreted by QEMU", d.machine.BootTime)
 	out.WriteString("attestation, check by check; those of signature and chain fail, since the emulator signs nothing:\n")
-	for _, c := range d.checks {
+	for _, c := range d.verification.Checks {
 		fmt.Fprintf(&out, "  %-4s %-4s %s\n", c.Verdict, c.ID, c.What)
 	}
-	row("verdict", "EMULATED and UNSAFE (%s): nothing is proved to anyone", d.verdict)
-	row("validator", "%s", d.key)
-	row("duty", "attestation, source %d, target %d, root 0x%x", vote.source, vote.target, vote.signingRoot())
+	row("verdict", "EMULATED and UNSAFE (%s): nothing is proved to anyone", d.verification.Verdict)
+	row("validator", "%s", d.holder.Key)
+	row("client", "HTTPS with a certificate of its own, and none accepted but the attested one")
+	row("duty", "%s, root 0x%s", d.vote, d.client.Root(d.vote))
 	row("signature", "%s", d.signed)
 	row("", "verified with blst")
 	row("slashable", "its twin with another head was refused: %s", d.refusal)
+	lines("status", d.status)
 	if _, err := out.WriteTo(w); err != nil {
 		return err
 	}
@@ -93,14 +88,8 @@ func (d *demo) table(w io.Writer) error {
 type measurements struct{ PCR0, PCR1, PCR2 pcrs.PCR }
 
 // measure asks the image program for the measurements of the file.
-func (d *demo) measure() (measurements, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
+func (d *demo) measure(ctx context.Context) (measurements, error) {
 	var result struct{ Measurements measurements }
-	cmd := d.command(ctx, "image", "measure", d.image)
-	data, err := cmd.Output()
-	if err != nil {
-		return measurements{}, fmt.Errorf("image measure: %w", err)
-	}
-	return result.Measurements, json.Unmarshal(data, &result)
+	err := d.JSON(ctx, &result, "image", "measure", d.Image())
+	return result.Measurements, err
 }

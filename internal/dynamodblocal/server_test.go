@@ -94,6 +94,30 @@ func TestTLSEndsInFrontOfTheProgram(t *testing.T) {
 	if _, err := c.ListTables(t.Context(), &dynamodb.ListTablesInput{}); err != nil {
 		t.Fatal(err)
 	}
+	t.Run("with a region", func(t *testing.T) { namesTheRegion(t, s) })
+}
+
+// namesTheRegion asks for a table and writes to it by the ARN that AWS would give it.
+func namesTheRegion(t *testing.T, s *dynamodblocal.Server) {
+	front := httptest.NewServer(s.Regional("eu-central-1", "111122223333"))
+	defer front.Close()
+	c := client(front.URL, nil)
+	if err := createTable(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	const arn = "arn:aws:dynamodb:eu-central-1:111122223333:table/test"
+	described, err := c.DescribeTable(t.Context(), &dynamodb.DescribeTableInput{TableName: aws.String("test")})
+	if err != nil || aws.ToString(described.Table.TableArn) != arn {
+		t.Fatalf("got %v, %v, want the table %s", described, err, arn)
+	}
+	item := map[string]types.AttributeValue{"pk": &types.AttributeValueMemberS{Value: "k"}}
+	if _, err := c.PutItem(t.Context(), &dynamodb.PutItemInput{TableName: aws.String(arn), Item: item}); err != nil {
+		t.Fatal(err)
+	}
+	got, err := c.GetItem(t.Context(), &dynamodb.GetItemInput{TableName: aws.String(arn), Key: item})
+	if err != nil || len(got.Item) != 1 {
+		t.Fatalf("got %v, %v, want the item", got, err)
+	}
 }
 
 func listenTLS(t *testing.T, certificates []tls.Certificate) net.Listener {

@@ -1,4 +1,4 @@
 // Package house holds the tests of the rules that the whole repository keeps: every package says what it
 // is, the layers do not import each other, no host is named that a mirror list belongs to, and the
-// commands in the documents exist.
+// commands and tests in the documents exist.
 package house

@@ -116,7 +116,10 @@ func TestNoMirrorIsNamed(t *testing.T) {
 }
 
 // documented finds the commands in a document: the lines of its sh blocks.
-var shBlock = regexp.MustCompile("(?ms)^```sh\n(.*?)^```$")
+var (
+	shBlock   = regexp.MustCompile("(?ms)^```sh\n(.*?)^```$")
+	variables = regexp.MustCompile(`^([A-Z0-9_]+=\S* )+`) // set for one command
+)
 
 func commandsIn(t *testing.T, root, name string) []string {
 	t.Helper()
@@ -126,10 +129,11 @@ func commandsIn(t *testing.T, root, name string) []string {
 	}
 	var commands []string
 	for _, block := range shBlock.FindAllStringSubmatch(string(data), -1) {
-		for line := range strings.Lines(block[1]) {
+		for line := range strings.Lines(strings.ReplaceAll(block[1], "\\\n", "")) {
 			line, _, _ = strings.Cut(strings.TrimSpace(line), "  ")
-			if line, _, _ = strings.Cut(line, " #"); line != "" {
-				commands = append(commands, strings.TrimSpace(line))
+			line, _, _ = strings.Cut(line, " #")
+			if line = strings.TrimSpace(variables.ReplaceAllString(line, "")); line != "" {
+				commands = append(commands, line)
 			}
 		}
 	}
@@ -140,6 +144,8 @@ func commandsIn(t *testing.T, root, name string) []string {
 var others = map[string]string{
 	"curl":       "the answer of /attestation as a document: verify's testscripts",
 	"ssh-keygen": "signatures of PCRS.md, both ways: verify/sshsig",
+	"go":         "the build of verify: image/builder compares it with the sandbox's",
+	"sha384sum":  "a hash",
 	"aws":        "needs an account; the policy that it prints is read by verify's testscripts",
 }
 
@@ -209,6 +215,39 @@ func TestTheDocumentsLinkToWhatExists(t *testing.T) {
 			if _, err := fs.Stat(os.DirFS(root), filepath.ToSlash(filepath.Join(filepath.Dir(name), m[1]))); err != nil {
 				t.Errorf("%s links to %s: %v", name, m[1], err)
 			}
+		}
+	}
+}
+
+// A claim of the documents that names its tests is shown by tests that exist.
+func TestTheTestsThatTheDocumentsNameExist(t *testing.T) {
+	named, defined := regexp.MustCompile("`(Test[A-Z][A-Za-z0-9]*)`"), regexp.MustCompile(`(?m)^func (Test[A-Z][A-Za-z0-9]*)\(t \*testing\.T\)`)
+	root, files := tracked(t)
+	exists, wanted := map[string]bool{}, map[string]string{}
+	for _, name := range files {
+		if !strings.HasSuffix(name, "_test.go") && !strings.HasSuffix(name, ".md") {
+			continue
+		}
+		data, err := os.ReadFile(filepath.Join(root, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.HasSuffix(name, ".md") {
+			for _, m := range named.FindAllSubmatch(data, -1) {
+				wanted[string(m[1])] = name
+			}
+			continue
+		}
+		for _, m := range defined.FindAllSubmatch(data, -1) {
+			exists[string(m[1])] = true
+		}
+	}
+	if len(wanted) == 0 {
+		t.Fatal("no document names a test")
+	}
+	for test, name := range wanted {
+		if !exists[test] {
+			t.Errorf("%s names %s, which does not exist", name, test)
 		}
 	}
 }

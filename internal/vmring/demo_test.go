@@ -14,12 +14,12 @@ import (
 	"holdfast/internal/testenv"
 )
 
-// startDemo starts the demonstration in a temporary directory of its own.
-func startDemo(t *testing.T) (cmd *exec.Cmd, out *console, tmp string) {
+// startDemo starts a demonstration in a temporary directory of its own.
+func startDemo(t *testing.T, program string) (cmd *exec.Cmd, out *console, tmp string) {
 	t.Helper()
 	tmp = t.TempDir()
 	out = &console{}
-	cmd = exec.Command(filepath.Join(testenv.Need(t, "HOLDFAST_BIN"), "demo"))
+	cmd = exec.Command(filepath.Join(testenv.Need(t, "HOLDFAST_BIN"), program))
 	cmd.Env = append(os.Environ(), "TMPDIR="+tmp)
 	cmd.Stdout, cmd.Stderr = out, out
 	if err := cmd.Start(); err != nil {
@@ -29,11 +29,22 @@ func startDemo(t *testing.T) (cmd *exec.Cmd, out *console, tmp string) {
 }
 
 func TestTheDemonstrationShowsTheWholeJob(t *testing.T) {
-	cmd, out, tmp := startDemo(t)
+	shows(t, "demo", "EIF", "PCR0", "PCR2", "agrees", "EMULATED", "UNSAFE", "validator", "verified with blst", "refused: 412", "state     serving")
+}
+
+// It exits with 0 only if every answer was as the demonstration demands.
+func TestARolledBackJournalAndASecondEnclaveGetNothingSlashableSigned(t *testing.T) {
+	shows(t, "rollback-demo", "target_at_restart_floor", "block_at_restart_floor", "source_below_restart_floor",
+		"an honest new vote", "double_vote", "source_below_watermark", "double_block", "18 with one signature and one refusal")
+}
+
+// shows runs a demonstration, which must succeed, say all this, and leave nothing.
+func shows(t *testing.T, program string, wants ...string) {
+	cmd, out, tmp := startDemo(t, program)
 	if err := cmd.Wait(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	for _, want := range []string{"EIF", "PCR0", "PCR2", "agrees", "EMULATED", "UNSAFE", "validator", "verified with blst", "refused: 412"} {
+	for _, want := range wants {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("the output does not say %q:\n%s", want, out)
 		}
@@ -41,12 +52,15 @@ func TestTheDemonstrationShowsTheWholeJob(t *testing.T) {
 	nothingLeft(t, tmp)
 }
 
-func TestInterruptingTheDemonstrationLeavesNothing(t *testing.T) {
-	for _, after := range []string{"", "boot", "heartbeat after"} {
-		t.Run(fmt.Sprintf("after %q", after), func(t *testing.T) {
-			cmd, out, tmp := startDemo(t)
-			deadline := time.Now().Add(time.Minute)
-			for !strings.Contains(out.String(), after) && time.Now().Before(deadline) {
+func TestInterruptingADemonstrationLeavesNothing(t *testing.T) {
+	for _, c := range []struct{ program, after string }{
+		{"demo", ""}, {"demo", "keys "}, {"demo", "heartbeat after"},
+		{"rollback-demo", "keys sealed"}, {"rollback-demo", "DynamoDB Local, and a bundle"},
+	} {
+		t.Run(fmt.Sprintf("%s after %q", c.program, c.after), func(t *testing.T) {
+			cmd, out, tmp := startDemo(t, c.program)
+			deadline := time.Now().Add(2 * time.Minute)
+			for !strings.Contains(out.String(), c.after) && time.Now().Before(deadline) {
 				time.Sleep(10 * time.Millisecond)
 			}
 			time.Sleep(300 * time.Millisecond)
@@ -65,8 +79,8 @@ func TestInterruptingTheDemonstrationLeavesNothing(t *testing.T) {
 }
 
 func TestTwoDemonstrationsAtOnceDoNotDisturbEachOther(t *testing.T) {
-	first, out1, _ := startDemo(t)
-	second, out2, _ := startDemo(t)
+	first, out1, _ := startDemo(t, "demo")
+	second, out2, _ := startDemo(t, "demo")
 	for _, run := range []struct {
 		cmd *exec.Cmd
 		out *console

@@ -31,29 +31,15 @@ func Configuration(ctx context.Context, region string) (aws.Config, error) {
 	return c, nil
 }
 
-// domains are those of AWS's partitions, by the name in an ARN.
-var domains = map[string]string{
-	"aws":        "amazonaws.com",
-	"aws-us-gov": "amazonaws.com",
-	"aws-cn":     "amazonaws.com.cn",
-}
-
 // Endpoint returns where AWS serves the resource that a full ARN names, by host and port: of a KMS key such
-// as "kms.eu-central-1.amazonaws.com:443" (AWS General Reference, "Service endpoints").
+// as "kms.eu-central-1.amazonaws.com:443".
 func Endpoint(arn string, kind envelope.Resource) (string, error) {
-	parsed, err := envelope.ParseARN(arn, kind)
+	host, err := envelope.Host(arn, kind)
 	if err != nil {
 		return "", err
 	}
-	domain, known := domains[parsed.Partition]
-	if !known {
-		return "", fmt.Errorf("%q: unknown partition %q", arn, parsed.Partition)
-	}
-	return net.JoinHostPort(services[kind]+"."+parsed.Region+"."+domain, "443"), nil
+	return net.JoinHostPort(host, "443"), nil
 }
-
-// services are the first label of their endpoints.
-var services = map[envelope.Resource]string{envelope.KMSKey: "kms", envelope.DynamoDBTable: "dynamodb"}
 
 // HostPort returns where an endpoint's URL leads: "https://HOST[:PORT]", nothing more.
 func HostPort(endpoint string) (string, error) {

@@ -55,7 +55,7 @@ func newRig(t *testing.T, p *proxy.Proxy, handle func(net.Conn)) *rig {
 		}
 	}()
 	if p.Dial == nil {
-		p.Dial = proxy.TCP(back.Addr().String())
+		p.Dial = tcp(back.Addr().String())
 	}
 	front := listen(t)
 	r := &rig{Proxy: p, address: front.Addr().String(), served: make(chan error, 1), reports: make(chan error, 1000)}
@@ -406,7 +406,7 @@ func TestASideWithoutHalfCloseGetsAGrace(t *testing.T) {
 func TestAFailedListenerEndsServe(t *testing.T) {
 	l := listen(t)
 	l.Close()
-	p := &proxy.Proxy{Dial: proxy.TCP("127.0.0.1:1")}
+	p := &proxy.Proxy{Dial: tcp("127.0.0.1:1")}
 	if err := p.Serve(t.Context(), l); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("Serve = %v, want %v", err, net.ErrClosed)
 	}
@@ -439,7 +439,7 @@ func (l *tiredListener) Accept() (net.Conn, error) {
 func TestPassingFailuresToAcceptAreSurvived(t *testing.T) {
 	back := newRig(t, &proxy.Proxy{}, echo)
 	l := &tiredListener{Listener: listen(t), failures: 2}
-	p := &proxy.Proxy{Dial: proxy.TCP(back.address)}
+	p := &proxy.Proxy{Dial: tcp(back.address)}
 	ctx, cancel := context.WithCancel(t.Context())
 	served := make(chan error, 1)
 	go func() { served <- p.Serve(ctx, l) }()
@@ -474,7 +474,7 @@ func TestTheReverseDirection(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &proxy.Proxy{Dial: proxy.TCP(back.Addr().String())}
+	p := &proxy.Proxy{Dial: tcp(back.Addr().String())}
 	go p.Serve(t.Context(), l)
 	conn, err := net.Dial("unix", path)
 	if err != nil {
@@ -491,18 +491,10 @@ func TestTheReverseDirection(t *testing.T) {
 	}
 }
 
-func TestAVsockDialIsBounded(t *testing.T) {
-	t.Parallel()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	if conn, err := proxy.Vsock(4_000_000, 5000)(ctx); err == nil || conn != nil {
-		t.Errorf("dial of an absent enclave = %v, %v; want nil and an error", conn, err)
-	}
-	if ctx.Err() != nil {
-		t.Errorf("the dial took all of %v", patience)
-	}
-	cancel()
-	if conn, err := proxy.Vsock(4_000_000, 5000)(ctx); err == nil || conn != nil {
-		t.Errorf("dial with an ended context = %v, %v; want nil and an error", conn, err)
+// tcp returns a Dialer to a host and port.
+func tcp(address string) proxy.Dialer {
+	return func(ctx context.Context) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, "tcp", address)
 	}
 }

@@ -256,6 +256,26 @@ func TestOnlyFullARNsAreRead(t *testing.T) {
 	}
 }
 
+func TestAResourceIsServedByTheEndpointOfItsRegion(t *testing.T) {
+	const key = ":123456789012:key/mrk-0123456789abcdef0123456789abcdef"
+	for text, want := range map[string]string{
+		"arn:aws:kms:eu-central-1" + key:         "kms.eu-central-1.amazonaws.com",
+		"arn:aws-us-gov:kms:us-gov-west-1" + key: "kms.us-gov-west-1.amazonaws.com",
+		"arn:aws-cn:kms:cn-north-1" + key:        "kms.cn-north-1.amazonaws.com.cn",
+		"arn:aws-iso:kms:us-iso-east-1" + key:    "",
+		"arn:aws:kms:eu.central" + key:           "",
+		"alias/holdfast":                         "",
+	} {
+		if got, err := envelope.Host(text, envelope.KMSKey); got != want || (err == nil) != (want != "") {
+			t.Errorf("%s: got %q, %v, want %q", text, got, err, want)
+		}
+	}
+	const table = "arn:aws:dynamodb:us-east-1:123456789012:table/holdfast"
+	if got, err := envelope.Host(table, envelope.DynamoDBTable); err != nil || got != "dynamodb.us-east-1.amazonaws.com" {
+		t.Errorf("got %q, %v", got, err)
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	e := example()
 	f.Add(e.Bytes())

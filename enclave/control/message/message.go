@@ -13,7 +13,8 @@
 //	GET  /slashing/head           Head
 //	POST /slashing/vouch          a Statement; 204; 403 if it does not hold
 //	GET  /slashing/watermarks     []Watermark
-//	POST /slashing/watermarks     Raise; []Watermark afterwards; nothing is ever lowered
+//	POST /slashing/watermarks     Raise; []Watermark afterwards; nothing is ever lowered,
+//	                              nor raised further than a day ahead, as by an import
 //	GET  /slashing/interchange    EIP-3076 of every key
 //	POST /slashing/interchange    EIP-3076, all or nothing; ImportResult
 //	POST /keys                    Generate; Generated: keys made inside, sealed as a bundle
@@ -80,6 +81,12 @@ type Slashing struct {
 
 	// Floor is what everything signed must be above, after a restart in strict.
 	Floor *Floor `json:"floor,omitempty"`
+
+	// Head and Sequence are of the journal's last record that is durable. An operator
+	// who has them from the enclave over attested HTTPS, and not from the parent, can
+	// vouch for that journal at the next start.
+	Head     string `json:"head,omitempty"` // 64 hexadecimal digits
+	Sequence uint64 `json:"sequence,string,omitempty"`
 }
 
 // Floor bounds what may be signed after a restart.
@@ -122,7 +129,8 @@ type Watermark struct {
 	Target    *uint64 `json:"target_epoch,string,omitempty"`
 }
 
-// Raise asks to raise watermarks: of these keys, or of every key if there are none.
+// Raise asks to raise watermarks: of these keys, or, if there are none, of every key
+// of the bundle and of the store.
 type Raise struct {
 	PublicKeys []string `json:"pubkeys,omitempty"`
 	Slot       *uint64  `json:"slot,string,omitempty"`

@@ -30,7 +30,7 @@ const (
 
 // newClient makes an SDK client that takes nothing from its surroundings, and sends each request once: retries
 // are ours.
-func newClient(c Config, table tableName) (*dynamodb.Client, error) {
+func newClient(c Config, region string) (*dynamodb.Client, error) {
 	base, err := BaseURL(c.Table, c.Endpoint)
 	if err != nil {
 		return nil, err
@@ -39,7 +39,7 @@ func newClient(c Config, table tableName) (*dynamodb.Client, error) {
 		return nil, errors.New("no HTTP client or no credentials")
 	}
 	return dynamodb.New(dynamodb.Options{
-		Region:                table.region,
+		Region:                region,
 		BaseEndpoint:          aws.String(base),
 		HTTPClient:            c.Client,
 		Credentials:           c.Credentials,

@@ -63,7 +63,7 @@ func newTable(t testing.TB, endpoint string) *table {
 			Region: "ddblocal", BaseEndpoint: aws.String(endpoint), Credentials: credentialsProvider(),
 		}),
 	}
-	in := dynamo.CreateTable(name)
+	in := dynamodblocal.SlashingTable(name)
 	if _, err := tab.admin.CreateTable(t.Context(), in); err != nil {
 		t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package dynamo_test
 
 import (
 	"fmt"
+	"holdfast/internal/dynamodblocal"
 	"net/http"
 	"strings"
 	"testing"
@@ -17,10 +18,10 @@ import (
 
 func TestWhatIsNotTheTableOfTheBundleIsNotOpened(t *testing.T) {
 	tab := newTable(t, local.Server(t).Endpoint())
-	twoKeys := dynamo.CreateTable(tab.name + "-range")
+	twoKeys := dynamodblocal.SlashingTable(tab.name + "-range")
 	twoKeys.KeySchema = append(twoKeys.KeySchema, types.KeySchemaElement{AttributeName: aws.String("sk"), KeyType: types.KeyTypeRange})
 	twoKeys.AttributeDefinitions = append(twoKeys.AttributeDefinitions, types.AttributeDefinition{AttributeName: aws.String("sk"), AttributeType: types.ScalarAttributeTypeS})
-	binary := dynamo.CreateTable(tab.name + "-binary")
+	binary := dynamodblocal.SlashingTable(tab.name + "-binary")
 	binary.AttributeDefinitions[0].AttributeType = types.ScalarAttributeTypeB
 	for _, in := range []*dynamodb.CreateTableInput{twoKeys, binary} {
 		if _, err := tab.admin.CreateTable(t.Context(), in); err != nil {

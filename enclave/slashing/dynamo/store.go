@@ -8,8 +8,7 @@
 //
 // # What is trusted
 //
-// DynamoDB, reached by TLS that ends in the enclave, is trusted to keep what it acknowledged (decision 7 of
-// the design). Whoever else may write the table could put an old item back. Its MAC would be right, so three
+// DynamoDB, reached by TLS that ends in the enclave, is trusted to keep what it acknowledged. Whoever else may write the table could put an old item back. Its MAC would be right, so three
 // things guard against that: the credentials are sealed in the bundle, the table is named by its full ARN, and
 // an enclave that has seen a newer revision refuses the older one. A record with a wrong MAC, an older
 // revision or no longer there fails every duty of its key and is never overwritten; when the table is put
@@ -41,6 +40,7 @@ import (
 
 	"holdfast/enclave/secret"
 	"holdfast/enclave/slashing"
+	"holdfast/verify/envelope"
 )
 
 const (
@@ -112,11 +112,11 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 }
 
 func newStore(c Config) (*Store, error) {
-	table, err := parseTable(c.Table)
+	table, err := envelope.ParseARN(c.Table, envelope.DynamoDBTable)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("table: %w", err)
 	}
-	client, err := newClient(c, table)
+	client, err := newClient(c, table.Region)
 	if err != nil {
 		return nil, err
 	}
@@ -128,7 +128,7 @@ func newStore(c Config) (*Store, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Store{client: client, table: c.Table, name: table.name, network: c.Network, mac: mac, log: log, entries: make(map[string]*entry)}, nil
+	return &Store{client: client, table: c.Table, name: table.ID, network: c.Network, mac: mac, log: log, entries: make(map[string]*entry)}, nil
 }
 
 func (s *Store) open(ctx context.Context, keys []slashing.PublicKey) error {

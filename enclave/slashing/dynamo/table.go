@@ -5,63 +5,30 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"regexp"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+
+	"holdfast/verify/envelope"
 )
-
-// A tableName is a table's ARN in its parts.
-type tableName struct{ partition, region, name string }
-
-// tableARN is the form of a table's ARN (Amazon DynamoDB API Reference, TableName: 3 to 255 characters).
-var tableARN = regexp.MustCompile(`^arn:(aws|aws-cn|aws-us-gov):dynamodb:([a-z0-9-]{1,32}):[0-9]{12}:table/([A-Za-z0-9_.-]{3,255})$`)
-
-func parseTable(arn string) (tableName, error) {
-	parts := tableARN.FindStringSubmatch(arn)
-	if parts == nil {
-		return tableName{}, fmt.Errorf("table %q, want a full ARN: arn:aws:dynamodb:REGION:ACCOUNT:table/NAME", arn)
-	}
-	return tableName{parts[1], parts[2], parts[3]}, nil
-}
 
 // BaseURL returns where requests for a table go: endpoint if there is one, else the region's own, as
 // "https://host[:port]". The host is what the TLS certificate must name.
 func BaseURL(table, endpoint string) (string, error) {
-	t, err := parseTable(table)
-	if err != nil {
-		return "", err
-	}
 	if endpoint == "" {
-		return "https://dynamodb." + t.region + "." + domain(t.partition), nil
+		host, err := envelope.Host(table, envelope.DynamoDBTable)
+		if err != nil {
+			return "", fmt.Errorf("table: %w", err)
+		}
+		return "https://" + host, nil
 	}
 	u, err := url.Parse(endpoint)
 	if err != nil || u.Hostname() == "" || strings.TrimSuffix(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
 		return "", fmt.Errorf("endpoint %q, want https://host[:port]", endpoint)
 	}
 	return u.Scheme + "://" + u.Host, nil
-}
-
-func domain(partition string) string {
-	if partition == "aws-cn" {
-		return "amazonaws.com.cn"
-	}
-	return "amazonaws.com"
-}
-
-// CreateTable returns the request that makes the table: one string key, pk; billed by request, so that nothing
-// throttles; guarded against deletion. Point-in-time recovery is another request (UpdateContinuousBackups), and
-// of no use here but to look back: a table restored to an earlier time must not be signed with.
-func CreateTable(name string) *dynamodb.CreateTableInput {
-	return &dynamodb.CreateTableInput{
-		TableName:                 aws.String(name),
-		AttributeDefinitions:      []types.AttributeDefinition{{AttributeName: aws.String(attributeKey), AttributeType: types.ScalarAttributeTypeS}},
-		KeySchema:                 []types.KeySchemaElement{{AttributeName: aws.String(attributeKey), KeyType: types.KeyTypeHash}},
-		BillingMode:               types.BillingModePayPerRequest,
-		DeletionProtectionEnabled: aws.Bool(true),
-	}
 }
 
 // checkTable compares the table with what the bundle names and what the store needs. It asks by the name alone,

@@ -96,6 +96,7 @@ type Store struct {
 	writer  *writer
 
 	mu       sync.Mutex
+	last     wire.Position // acknowledged
 	states   map[slashing.PublicKey]mark[slashing.State]
 	versions map[string]mark[uint64]
 	next     *batch // gathers what is not sealed yet; nil if there is nothing
@@ -156,6 +157,7 @@ func start(config Config, sealer *sealer, connection *link, read *chain) *Store 
 	s := &Store{
 		network:  config.Network,
 		opened:   read.head,
+		last:     read.head,
 		timeout:  config.Timeout,
 		states:   make(map[slashing.PublicKey]mark[slashing.State], len(read.states)),
 		versions: make(map[string]mark[uint64], len(read.versions)),
@@ -184,6 +186,22 @@ func (s *Store) Close() {
 // zero if there was none.
 func (s *Store) Head() (digest [32]byte, sequence uint64) {
 	return s.opened.Digest, s.opened.Sequence
+}
+
+// advanceTo notes that a record was acknowledged.
+func (s *Store) advanceTo(head wire.Position) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.last = head
+}
+
+// Last returns the digest and sequence number of the last record that the parent has
+// acknowledged, zero if there was none. Who learns it from the enclave, and not from
+// the parent, can tell at the next start whether the journal is current.
+func (s *Store) Last() (digest [32]byte, sequence uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.last.Digest, s.last.Sequence
 }
 
 // Record implements slashing.Store. A duty is checked against all that was ever

@@ -238,6 +238,7 @@ func (w *writer) answer(r received) error {
 // land makes the record in flight the head, and lets all go that waited for it.
 func (w *writer) land() {
 	w.head, w.pause = w.flight.position, 0
+	w.store.advanceTo(w.head)
 	w.size.add(w.flight.snapshot, len(w.flight.record))
 	close(w.flight.saved.done)
 	w.flight = nil

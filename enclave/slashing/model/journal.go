@@ -23,9 +23,18 @@ const (
 	SignedBeforeDurable       // a duty is signed while its record is on the way
 )
 
+// Freshness says what a start believes of its journal.
+type Freshness int
+
+// The choices, as a bundle's configuration names them.
+const (
+	Strict           Freshness = iota // nothing: a floor stands in for what it may lack
+	JournalFreshness                  // that the host kept the latest
+)
+
 // JournalOptions describe a Journal.
 type JournalOptions struct {
-	Freshness slashing.Freshness
+	Freshness Freshness
 	Duties    [keys][]slashing.Duty // that the client may ask for
 	Fault     Fault
 }
@@ -66,14 +75,14 @@ type journalState struct {
 
 // Journal is a model: an enclave on a journal that its host keeps.
 //
-// In slashing.Strict the host is given more than it has: at a start it may show any
+// In Strict the host is given more than it has: at a start it may show any
 // state of any key and any floor standing, as if it could drop, reorder, replay and
 // roll back records one by one and forge them too. It stops the enclave at any point.
 // An operator's statement is true: nothing was signed after the journal's head. The
 // records of a start include all that it signed, so that what it wrote last is such a
 // head, until an enclave that read another journal signs.
 //
-// In slashing.JournalFreshness the host is honest: it shows the journal as it is, with
+// In JournalFreshness the host is honest: it shows the journal as it is, with
 // or without a record that it did not acknowledge. It still stops the enclave.
 type Journal struct {
 	options JournalOptions
@@ -199,7 +208,7 @@ func (j *Journal) index(floor *slashing.Floor) uint8 {
 
 // starts has the enclave start on the newest journal, or the host take that away.
 func (j *Journal) starts(s journalState, next func(func() string, journalState, int)) {
-	if j.options.Freshness == slashing.JournalFreshness {
+	if j.options.Freshness == JournalFreshness {
 		s.phase = running
 		next(func() string { return "the enclave starts on the journal as it is" }, s, none)
 		return

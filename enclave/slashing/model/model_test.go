@@ -70,7 +70,7 @@ func safe(t *testing.T, r Result, states int) {
 func TestAHostileHostGetsNoSlashableSignaturesInStrict(t *testing.T) {
 	for name, duties := range duties {
 		t.Run(name, func(t *testing.T) {
-			safe(t, run(t, NewJournal(JournalOptions{Freshness: slashing.Strict, Duties: duties})), 100_000)
+			safe(t, run(t, NewJournal(JournalOptions{Freshness: Strict, Duties: duties})), 100_000)
 		})
 	}
 }
@@ -78,7 +78,7 @@ func TestAHostileHostGetsNoSlashableSignaturesInStrict(t *testing.T) {
 func TestCrashesLoseNothingThatWasSigned(t *testing.T) {
 	for name, duties := range duties {
 		t.Run(name, func(t *testing.T) {
-			safe(t, run(t, NewJournal(JournalOptions{Freshness: slashing.JournalFreshness, Duties: duties})), 1000)
+			safe(t, run(t, NewJournal(JournalOptions{Freshness: JournalFreshness, Duties: duties})), 1000)
 		})
 	}
 }
@@ -98,17 +98,17 @@ func TestCopiesOnOneTableSignNothingSlashable(t *testing.T) {
 func TestARuleLeftOutIsFoundOut(t *testing.T) {
 	for _, c := range []struct {
 		name      string
-		freshness slashing.Freshness
+		freshness Freshness
 		fault     Fault
 		duties    []string
 	}{
-		{"no floor", slashing.Strict, NoFloor, []string{"votes", "blocks"}},
-		{"no rule for sources", slashing.Strict, NoSourceRule, []string{"votes"}},
-		{"no slot ahead in the floor", slashing.Strict, NoSlotAhead, []string{"votes", "blocks"}},
-		{"no bound on the future", slashing.Strict, NoBoundOnTheFuture, []string{"votes", "blocks"}},
-		{"a floor that does not stand", slashing.Strict, FloorNotImposed, []string{"votes", "blocks"}},
-		{"a floor lifted unasked", slashing.Strict, LiftedUnasked, []string{"votes", "blocks"}},
-		{"signed before durable", slashing.JournalFreshness, SignedBeforeDurable, []string{"votes", "blocks"}},
+		{"no floor", Strict, NoFloor, []string{"votes", "blocks"}},
+		{"no rule for sources", Strict, NoSourceRule, []string{"votes"}},
+		{"no slot ahead in the floor", Strict, NoSlotAhead, []string{"votes", "blocks"}},
+		{"no bound on the future", Strict, NoBoundOnTheFuture, []string{"votes", "blocks"}},
+		{"a floor that does not stand", Strict, FloorNotImposed, []string{"votes", "blocks"}},
+		{"a floor lifted unasked", Strict, LiftedUnasked, []string{"votes", "blocks"}},
+		{"signed before durable", JournalFreshness, SignedBeforeDurable, []string{"votes", "blocks"}},
 	} {
 		for _, name := range c.duties {
 			t.Run(c.name+", "+name, func(t *testing.T) {
