@@ -20,7 +20,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
 	"holdfast/enclave/bundle"
-	"holdfast/enclave/control/client"
+	controlclient "holdfast/enclave/control/client"
 	"holdfast/enclave/control/message"
 	"holdfast/enclave/tables/rows/rowstest"
 	"holdfast/image/eif"
@@ -180,15 +180,15 @@ func (o *office) host(t *testing.T) {
 }
 
 // credited waits until the enclave has the role's credentials.
-func (o *office) credited(t *testing.T) *client.Client {
+func (o *office) credited(t *testing.T) *controlclient.Client {
 	t.Helper()
-	c := client.Unix(o.path("hf.sock"))
+	c := controlclient.Unix(o.path("hf.sock"))
 	t.Cleanup(c.Close)
 	o.await(t, c, func(s message.Status) bool { return s.CredentialsUntil != nil })
 	return c
 }
 
-func (o *office) await(t *testing.T, c *client.Client, done func(message.Status) bool) message.Status {
+func (o *office) await(t *testing.T, c *controlclient.Client, done func(message.Status) bool) message.Status {
 	t.Helper()
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
 		status, err := c.Status(t.Context())
@@ -306,7 +306,7 @@ func (o *office) read(t *testing.T, name string) *envelope.Envelope {
 	return e
 }
 
-func (o *office) moves(t *testing.T, control *client.Client, move []string) {
+func (o *office) moves(t *testing.T, control *controlclient.Client, move []string) {
 	o.allow(t, true)
 	stdout, stderr := o.want(t, 0, move...)
 	if !strings.Contains(stdout, keyfilestest.PublicKey(3).String()+": inactive") || strings.Contains(stdout+stderr, "planted") {
