@@ -54,10 +54,16 @@ var measured = map[int]nsm.Digest{0: {0: 1}, 1: {0: 2}, 2: {0: 3}}
 // startMaker makes a folder under a KMS key, and an enclave with credentials.
 func startMaker(t *testing.T) *maker {
 	t.Helper()
-	m := &maker{holding: hold(t, "--kms-key", kmsKey), enclave: controltest.New()}
+	return hold(t, "--kms-key", kmsKey).meetMaker()
+}
+
+// meetMaker starts an enclave with credentials for whoever works in this folder.
+func (h *holding) meetMaker() *maker {
+	h.t.Helper()
+	m := &maker{holding: h, enclave: controltest.New()}
 	var err error
 	if m.module, err = nsmtest.New(nsmtest.Options{PCRs: measured, Indefinite: true}); err != nil {
-		t.Fatal(err)
+		h.t.Fatal(err)
 	}
 	until := time.Now().Add(time.Hour)
 	m.enclave.SetStatus(message.Status{State: message.WaitingForBundle, CredentialsUntil: &until})
@@ -324,6 +330,7 @@ func TestWhatTheEnclaveRefusesIsExplained(t *testing.T) {
 		"a conflict":          {refusal(409, "this enclave runs under another configuration"), []string{"another configuration", "restart it"}},
 		"credentials expired": {refusal(500, "kms: credentials are absent"), []string{"parent emulate -credentials"}},
 		"KMS":                 {refusal(500, "KMS GenerateDataKey: AccessDeniedException"), []string{"kms:GenerateDataKey", "PCR16", "verify policy FILE", kmsKey}},
+		"an escape":           {refusal(400, "a\x1b[2Jb"), []string{"a\uFFFD[2Jb"}},
 		"another refusal":     {refusal(400, "got count 0"), []string{"refused (400): got count 0"}},
 		"no enclave":          {func(m *maker) { os.Remove("hf.sock") }, []string{"reaching the enclave", "parent emulate -control"}},
 	} {
@@ -428,21 +435,30 @@ func TestAnExportedFileIsMovedAndWhatWasLeftOutIsSaid(t *testing.T) {
 	m.said(`"skipped": {`, `"public_keys": [`)
 }
 
-func TestTheTablesThemselvesAreMoved(t *testing.T) {
-	m := startMaker(t)
+// sampleTables serves rows of three keys, of which the third is not active, and gives
+// this process credentials to read them. It returns their URL.
+func sampleTables(t *testing.T) string {
+	t.Helper()
 	s := &rowstest.Server{TLS: rowstest.Identity()}
 	for n := byte(1); n <= 3; n++ {
-		row := rowstest.Validator("stack", int(n), n != 2)
+		row := rowstest.Validator("stack", int(n), n != 3)
 		row["pubkey"] = rowstest.Text(strings.TrimPrefix(keyfilestest.PublicKey(n).String(), "0x"))
 		s.Validators = append(s.Validators, row)
 	}
-	tables := serve(t, s)
 	for name, value := range map[string]string{
 		"AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE", "AWS_SECRET_ACCESS_KEY": "example", "AWS_REGION": "",
 		"AWS_CONFIG_FILE": "/dev/null", "AWS_SHARED_CREDENTIALS_FILE": "/dev/null", "AWS_EC2_METADATA_DISABLED": "true",
 	} {
 		t.Setenv(name, value)
 	}
+	server := httptest.NewServer(s)
+	t.Cleanup(server.Close)
+	return server.URL
+}
+
+func TestTheTablesThemselvesAreMoved(t *testing.T) {
+	m := startMaker(t)
+	tables := sampleTables(t)
 	var given *message.TLSRow
 	move := m.enclave.Move
 	m.enclave.Move = func(asked message.Tables) (message.Generated, error) {
@@ -493,12 +509,4 @@ func TestRowsThatCannotBeMovedAreSaid(t *testing.T) {
 	m.want(exitFailed, m.trusting("import-tables", "--from", "tables.json")...)
 	m.said("verify policy generate --tables", "no encryption context")
 	m.nothingWritten()
-}
-
-// serve serves tables and returns their URL.
-func serve(t *testing.T, h http.Handler) string {
-	t.Helper()
-	server := httptest.NewServer(h)
-	t.Cleanup(server.Close)
-	return server.URL
 }

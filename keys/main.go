@@ -20,6 +20,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"unicode"
 
 	"holdfast/enclave/ethereum/keystore"
 	"holdfast/keys/holder"
@@ -152,7 +153,7 @@ func (t *terminal) exitStatus(err error) int {
 		return exitFailed
 	}
 	for line := range strings.SplitSeq(err.Error(), "\n") {
-		fmt.Fprintf(t.stderr, "keys: %s\n", line)
+		fmt.Fprintf(t.stderr, "keys: %s\n", printable(line))
 	}
 	var f *failure
 	if errors.As(err, &f) {
@@ -161,6 +162,17 @@ func (t *terminal) exitStatus(err error) int {
 		}
 	}
 	return statusOf(err)
+}
+
+// printable takes from a line what would steer a terminal. An error may quote whoever
+// is behind a control socket, and that is not trusted.
+func printable(line string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) || r == '\t' {
+			return r
+		}
+		return unicode.ReplacementChar
+	}, line)
 }
 
 // warn says what the holder should know.

@@ -186,9 +186,13 @@ var shBlock = regexp.MustCompile("(?ms)^```sh\n(.*?)^```$")
 // TestEveryCommandOfTheOperationsPageIsRun holds the page to testdata/script/operations.txt, which runs its
 // commands on a test's enclave, and to the flags of emulate, which needs a machine.
 func TestEveryCommandOfTheOperationsPageIsRun(t *testing.T) {
-	page, err := os.ReadFile("../docs/operations.md")
-	if err != nil {
-		t.Fatal(err)
+	var page []byte
+	for _, name := range []string{"../docs/operations.md", "../docs/moving.md"} {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		page = append(page, data...)
 	}
 	script, err := os.ReadFile("testdata/script/operations.txt")
 	if err != nil {
