@@ -21,10 +21,10 @@ import (
 	"time"
 
 	"holdfast/enclave/bundle"
+	control "holdfast/enclave/control/client"
 	"holdfast/enclave/control/message"
 	"holdfast/enclave/secret"
 	"holdfast/internal/testenv"
-	"holdfast/parent/control"
 	"holdfast/verify/envelope"
 	"holdfast/verify/identity"
 	"holdfast/verify/pcrs"
@@ -366,14 +366,14 @@ func (l *life) showsNothing(t *testing.T, logs []string) {
 func look(t *testing.T, where string, text []byte, secrets map[string][]byte) {
 	t.Helper()
 	for name, s := range secrets {
-		if shows(text, s) {
+		if reveals(text, s) {
 			t.Errorf("%s shows the %s", where, name)
 		}
 	}
 }
 
-// shows reports whether a text has a secret as it is, in hexadecimal digits or in base64.
-func shows(text, s []byte) bool {
+// reveals reports whether a text has a secret as it is, in hexadecimal digits or in base64.
+func reveals(text, s []byte) bool {
 	standard := strings.TrimRight(base64.StdEncoding.EncodeToString(s), "=")
 	url := strings.TrimRight(base64.URLEncoding.EncodeToString(s), "=")
 	return bytes.Contains(text, s) || bytes.Contains(text, []byte(standard)) || bytes.Contains(text, []byte(url)) ||
@@ -386,11 +386,11 @@ func TestASecretIsFoundInEveryForm(t *testing.T) {
 		string(s), hex.EncodeToString(s), strings.ToUpper(hex.EncodeToString(s)),
 		base64.StdEncoding.EncodeToString(s), base64.RawStdEncoding.EncodeToString(s), base64.URLEncoding.EncodeToString(s),
 	} {
-		if !shows([]byte("key="+form+"\n"), s) {
+		if !reveals([]byte("key="+form+"\n"), s) {
 			t.Errorf("%q is not found", form)
 		}
 	}
-	if shows([]byte("key=[redacted]"), s) {
+	if reveals([]byte("key=[redacted]"), s) {
 		t.Error("found where it is not")
 	}
 }
