@@ -130,7 +130,7 @@ func (v *vault) seal(t *testing.T, keys []testKey) *envelope.Envelope {
 func TestTheParentProgramAndKMS(t *testing.T) {
 	whole := t // what starts in one subtest runs on in the next
 	v := newVault(t)
-	keys := []testKey{newKey(t), newKey(t), newKey(t), newKey(t)}
+	keys := []testKey{newKey(t), newKey(t), newKey(t)}
 	sealed := v.seal(t, keys)
 	o := newOperation(t)
 	bundleFile := filepath.Join(o.dir, "bundle.hf")
@@ -218,7 +218,7 @@ type load struct {
 }
 
 // enough signatures with every key make a load that something can be killed under.
-const enough = 8
+const enough = 6
 
 // interrupted kills something in the middle of a load, and returns once nobody asks any more.
 func (l *load) interrupted(t *testing.T, c *client, kill func()) {

@@ -21,7 +21,7 @@ import (
 	"time"
 
 	"holdfast/enclave/bundle"
-	controlclient "holdfast/enclave/control/client"
+	control "holdfast/enclave/control/client"
 	"holdfast/enclave/control/message"
 	"holdfast/enclave/secret"
 	"holdfast/internal/testenv"
@@ -66,7 +66,7 @@ func TestTheWholeLifeOfASignerShowsNoSecret(t *testing.T) {
 	floor := l.floor(t)
 	t.Run("below the floor nothing is signed, and above it in its time", func(t *testing.T) { l.passesTheFloor(t, floor) })
 	t.Run("the operator's statement lifts the floor", func(t *testing.T) { l.isVouchedFor(t, floor) })
-	logs, err := controlclient.Unix(l.socket()).Logs(t.Context(), 0)
+	logs, err := control.Unix(l.socket()).Logs(t.Context(), 0)
 	if err != nil || len(logs.Lines) == 0 {
 		t.Fatalf("got %d lines of the enclave's log, %v", len(logs.Lines), err)
 	}
@@ -253,7 +253,7 @@ func (l *life) release(t *testing.T) {
 // floor is that of this start.
 func (l *life) floor(t *testing.T) message.Floor {
 	t.Helper()
-	status, err := controlclient.Unix(l.socket()).Status(t.Context())
+	status, err := control.Unix(l.socket()).Status(t.Context())
 	if err != nil || status.Slashing == nil || status.Slashing.Floor == nil {
 		t.Fatalf("got status %+v, %v, want a floor", status, err)
 	}
