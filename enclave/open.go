@@ -90,16 +90,23 @@ func (a *application) open(ctx context.Context, e *envelope.Envelope, dataKey se
 	return nil
 }
 
-// sign gives the signer the bundle's keys.
+// sign gives the signer the bundle's keys, which it owns if it takes them.
 func (a *application) sign(b *bundle.Bundle) error {
-	keys := b.Keys
-	b.Keys = nil // they are the signer's now
 	if a.now().serving != nil {
-		return a.signer.Replace(keys)
+		if err := a.signer.Replace(b.Keys); err != nil {
+			return err
+		}
+	} else if err := a.load(b); err != nil {
+		return err
 	}
-	err := a.signer.Load(ethereum.Config{
+	b.Keys = nil
+	return nil
+}
+
+func (a *application) load(b *bundle.Bundle) error {
+	return a.signer.Load(ethereum.Config{
 		Network:       b.Settings.Network,
-		Keys:          keys,
+		Keys:          b.Keys,
 		Slashing:      a.store.guard,
 		HighWatermark: (*slashing.HighWatermark)(b.Settings.Slashing.HighWatermark),
 		Client:        serve.Policy,
@@ -107,12 +114,6 @@ func (a *application) sign(b *bundle.Bundle) error {
 		Batch:         b.Settings.API.Batch,
 		Generic:       b.Settings.API.Generic,
 	})
-	if err != nil {
-		for _, key := range keys {
-			key.Wipe()
-		}
-	}
-	return err
 }
 
 // configure makes the server's settings of a bundle, and checks them.

@@ -32,7 +32,7 @@ import (
 
 const (
 	// Interval is the time between two readings of the module.
-	Interval = time.Minute
+	Interval = 10 * time.Second
 
 	// retryAfter follows a reading that failed.
 	retryAfter = 5 * time.Second

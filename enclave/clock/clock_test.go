@@ -266,7 +266,7 @@ func TestReadingsNeverGoBackNorFarAhead(t *testing.T) {
 	}
 }
 
-func TestRunReadsEveryMinuteAndSoonerAfterAFailure(t *testing.T) {
+func TestRunReadsEveryIntervalAndSoonerAfterAFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
 		var failing bool
@@ -288,18 +288,19 @@ func TestRunReadsEveryMinuteAndSoonerAfterAFailure(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() { defer close(done); c.Run(ctx) }()
-		time.Sleep(130 * time.Second)
+		time.Sleep(2*clock.Interval + 3*time.Second)
 		mu.Lock()
 		failing = true
 		mu.Unlock()
-		time.Sleep(61 * time.Second)
+		time.Sleep(clock.Interval + 4*time.Second)
 		cancel()
 		<-done
-		want := []time.Duration{60 * time.Second, 120 * time.Second, 180 * time.Second, 185 * time.Second, 190 * time.Second}
+		third := 3 * clock.Interval
+		want := []time.Duration{clock.Interval, 2 * clock.Interval, third, third + 5*time.Second}
 		if fmt.Sprint(asked) != fmt.Sprint(want) {
 			t.Errorf("asked at %v, want %v", asked, want)
 		}
-		if now, err := c.Now(); err != nil || !now.Equal(begin.Add(191*time.Second)) {
+		if now, err := c.Now(); err != nil || !now.Equal(begin.Add(third+7*time.Second)) {
 			t.Errorf("got %v, %v", now, err)
 		}
 	})

@@ -60,6 +60,11 @@ func (p Parameters) check() error {
 	if p.ID == "" {
 		return errors.New("the policy needs an id")
 	}
+	if p.Tables && p.Configuration == [48]byte{} {
+		// Rows have no associated data, so another configuration could name a KMS of the
+		// parent's to seal them for.
+		return errors.New("tables: want a configuration too: without PCR16 in the policy the parent could have the rows sealed for itself")
+	}
 	return nil
 }
 
