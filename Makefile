@@ -47,6 +47,7 @@ fuzz: bin/image
 check: bin/image
 	@test -z "$$(gofmt -l .)" || { echo 'not formatted:'; gofmt -l .; exit 1; }
 	@$(GO) mod tidy -diff
+	@cd enclave/ethereum/differential && $(GO) mod tidy -diff
 	@$(CGO) vet ./...
 	@$(CGO) tool staticcheck ./...
 
