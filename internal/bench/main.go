@@ -40,7 +40,7 @@ func comparisons() []comparison {
 
 // sections print tables of their own, and return figures.
 func sections() []func(ctx context.Context, stdout, stderr io.Writer) ([]string, error) {
-	return []func(ctx context.Context, stdout, stderr io.Writer) ([]string, error){halfLoad, documentCost, journalFigures, dynamoFigures}
+	return []func(ctx context.Context, stdout, stderr io.Writer) ([]string, error){memory, halfLoad, documentCost, journalFigures, dynamoFigures}
 }
 
 const rounds = 5
