@@ -16,6 +16,7 @@ import (
 	"holdfast/enclave/control"
 	"holdfast/enclave/control/message"
 	"holdfast/enclave/slashing"
+	"holdfast/enclave/slashing/slashingtest"
 )
 
 // fake is an enclave that notes what it is asked.
@@ -51,7 +52,7 @@ var network = slashing.Root{0: 0x11}
 func handler(t *testing.T, f *fake) string {
 	t.Helper()
 	if f.archive == nil {
-		f.archive = slashing.NewMemory(network)
+		f.archive = slashingtest.NewMemory(network)
 	}
 	metrics := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "metric 1\n") })
 	logs := new(control.Ring)

@@ -23,7 +23,7 @@ import (
 	"holdfast/enclave/ethereum"
 	"holdfast/enclave/ethereum/bls"
 	"holdfast/enclave/ethereum/signing"
-	"holdfast/enclave/slashing"
+	"holdfast/enclave/slashing/slashingtest"
 )
 
 // BenchmarkSignBare is blst alone; BenchmarkSignOverHandler adds parsing, the
@@ -106,7 +106,7 @@ func runSigner() {
 		keys[i] = key
 	}
 	service := ethereum.New(nil)
-	err := service.Load(ethereum.Config{Network: testNetwork(), Keys: keys, Slashing: slashing.NewMemory(root(validatorsRoot))})
+	err := service.Load(ethereum.Config{Network: testNetwork(), Keys: keys, Slashing: slashingtest.NewMemory(root(validatorsRoot))})
 	if err != nil {
 		panic(err)
 	}

@@ -16,7 +16,7 @@ import (
 	"holdfast/enclave/ethereum/network"
 	"holdfast/enclave/ethereum/policy"
 	"holdfast/enclave/ethereum/signing"
-	"holdfast/enclave/slashing"
+	"holdfast/enclave/slashing/slashingtest"
 )
 
 // recorded is a request in a client's form, with the answer that it needs.
@@ -76,7 +76,7 @@ func mainnetServer(t *testing.T) *httptest.Server {
 	client := policy.Duties("vc")
 	client.Types = append(client.Types, signing.VoluntaryExit)
 	err := service.Load(ethereum.Config{
-		Network: chain, Keys: []*bls.SecretKey{testKey(t, 1)}, Slashing: slashing.NewMemory(chain.GenesisValidatorsRoot),
+		Network: chain, Keys: []*bls.SecretKey{testKey(t, 1)}, Slashing: slashingtest.NewMemory(chain.GenesisValidatorsRoot),
 		Client: func(*http.Request) policy.Client { return client },
 	})
 	if err != nil {

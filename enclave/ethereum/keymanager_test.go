@@ -17,6 +17,7 @@ import (
 
 	"holdfast/enclave/ethereum"
 	"holdfast/enclave/slashing"
+	"holdfast/enclave/slashing/slashingtest"
 )
 
 // sealed makes a keystore of key n with a cheap derivation.
@@ -110,7 +111,7 @@ func TestKeystoresAreListedInOrder(t *testing.T) {
 }
 
 func TestKeystoresAreImportedWithTheirHistory(t *testing.T) {
-	store := slashing.NewMemory(root(validatorsRoot))
+	store := slashingtest.NewMemory(root(validatorsRoot))
 	service := loadedWith(t, store, testKey(t, 1))
 	protection := history(validatorsRoot, 100, 10, public(t, 2).String(), public(t, 9).String())
 	w := manage(service, "POST", importBody(t,
@@ -197,7 +198,7 @@ func TestPasswordsAreReadAsJSONWritesThem(t *testing.T) {
 func TestNoPasswordAndNoSecretIsLoggedOrAnswered(t *testing.T) {
 	var log bytes.Buffer
 	service := ethereum.New(slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})))
-	if err := service.Load(ethereum.Config{Network: testNetwork(), Slashing: slashing.NewMemory(root(validatorsRoot))}); err != nil {
+	if err := service.Load(ethereum.Config{Network: testNetwork(), Slashing: slashingtest.NewMemory(root(validatorsRoot))}); err != nil {
 		t.Fatal(err)
 	}
 	claims := strings.Replace(sealed(t, 2, "hunter2"), public(t, 2).String()[2:], public(t, 3).String()[2:], 1)

@@ -12,12 +12,13 @@ import (
 	"holdfast/enclave/ethereum"
 	"holdfast/enclave/ethereum/bls"
 	"holdfast/enclave/slashing"
+	"holdfast/enclave/slashing/slashingtest"
 )
 
 // configured returns a service loaded with a changed configuration.
 func configured(t testing.TB, change func(*ethereum.Config), keys ...*bls.SecretKey) *ethereum.Service {
 	t.Helper()
-	config := ethereum.Config{Network: testNetwork(), Keys: keys, Slashing: slashing.NewMemory(root(validatorsRoot))}
+	config := ethereum.Config{Network: testNetwork(), Keys: keys, Slashing: slashingtest.NewMemory(root(validatorsRoot))}
 	change(&config)
 	service := ethereum.New(nil)
 	if err := service.Load(config); err != nil {
@@ -119,7 +120,7 @@ func TestKeysThatAreNotTakenChangeNothing(t *testing.T) {
 
 // slowStore holds a duty until it is told to go on.
 type slowStore struct {
-	*slashing.Memory
+	*slashingtest.Memory
 	began, goOn chan struct{}
 }
 
@@ -130,7 +131,7 @@ func (s slowStore) Record(ctx context.Context, network slashing.Root, key slashi
 }
 
 func TestADeletionWaitsForSignaturesUnderWay(t *testing.T) {
-	store := slowStore{slashing.NewMemory(root(validatorsRoot)), make(chan struct{}), make(chan struct{})}
+	store := slowStore{slashingtest.NewMemory(root(validatorsRoot)), make(chan struct{}), make(chan struct{})}
 	service := loadedWith(t, store)
 	imported(t, service, 2)
 	answer, deleted := make(chan int, 1), make(chan error, 1)

@@ -11,6 +11,7 @@ import (
 
 	"holdfast/enclave/ethereum"
 	"holdfast/enclave/slashing"
+	"holdfast/enclave/slashing/slashingtest"
 )
 
 const jsonType = "application/json; charset=utf-8"
@@ -37,7 +38,7 @@ func TestHealthIsWeb3SignersDocument(t *testing.T) {
 }
 
 // sickStore probes badly.
-type sickStore struct{ *slashing.Memory }
+type sickStore struct{ *slashingtest.Memory }
 
 func (sickStore) Probe(ctx context.Context) error {
 	if _, ok := ctx.Deadline(); !ok {
@@ -47,7 +48,7 @@ func (sickStore) Probe(ctx context.Context) error {
 }
 
 func TestAStoreThatFailsIsDown(t *testing.T) {
-	service := loadedWith(t, sickStore{slashing.NewMemory(root(validatorsRoot))}, testKey(t, 1))
+	service := loadedWith(t, sickStore{slashingtest.NewMemory(root(validatorsRoot))}, testKey(t, 1))
 	want(t, service, "GET", "/healthcheck", 503, health("DOWN", "UP", 1, "DOWN"))
 }
 

@@ -20,6 +20,7 @@ import (
 	"holdfast/enclave/ethereum/policy"
 	"holdfast/enclave/ethereum/signing"
 	"holdfast/enclave/slashing"
+	"holdfast/enclave/slashing/slashingtest"
 )
 
 const validatorsRoot = "0x04700007fabc8282644aed6d1c7c9e21d38a03a0c4ba193f3afe428824b3a673"
@@ -62,7 +63,7 @@ func testKey(t testing.TB, n byte) *bls.SecretKey {
 
 func loaded(t testing.TB, keys ...*bls.SecretKey) *ethereum.Service {
 	t.Helper()
-	return loadedWith(t, slashing.NewMemory(root(validatorsRoot)), keys...)
+	return loadedWith(t, slashingtest.NewMemory(root(validatorsRoot)), keys...)
 }
 
 func loadedWith(t testing.TB, store slashing.Store, keys ...*bls.SecretKey) *ethereum.Service {
@@ -141,7 +142,7 @@ func TestBeforeLoadThereAreNoKeys(t *testing.T) {
 
 func TestLoadSucceedsOnce(t *testing.T) {
 	service := loaded(t, testKey(t, 1))
-	again := ethereum.Config{Network: testNetwork(), Keys: []*bls.SecretKey{testKey(t, 2)}, Slashing: slashing.NewMemory(root(validatorsRoot))}
+	again := ethereum.Config{Network: testNetwork(), Keys: []*bls.SecretKey{testKey(t, 2)}, Slashing: slashingtest.NewMemory(root(validatorsRoot))}
 	if err := service.Load(again); !errors.Is(err, ethereum.ErrLoaded) {
 		t.Errorf("second load: got %v, want %v", err, ethereum.ErrLoaded)
 	}
@@ -151,7 +152,7 @@ func TestLoadSucceedsOnce(t *testing.T) {
 }
 
 func TestAnIncompleteConfigIsRefused(t *testing.T) {
-	store := slashing.NewMemory(root(validatorsRoot))
+	store := slashingtest.NewMemory(root(validatorsRoot))
 	key := testKey(t, 1)
 	for name, config := range map[string]ethereum.Config{
 		"zero":         {},
@@ -391,7 +392,7 @@ func TestTheClientOfARequestIsJudged(t *testing.T) {
 	err := service.Load(ethereum.Config{
 		Network:  testNetwork(),
 		Keys:     []*bls.SecretKey{key},
-		Slashing: slashing.NewMemory(root(validatorsRoot)),
+		Slashing: slashingtest.NewMemory(root(validatorsRoot)),
 		Client: func(r *http.Request) policy.Client {
 			if r.Header.Get("Accept") == "application/json" {
 				return policy.Client{Name: "exits", AnyKey: true, Types: []signing.Type{signing.VoluntaryExit}}
@@ -476,7 +477,7 @@ func TestRefusalsAreLoggedWithTheirReason(t *testing.T) {
 	var log bytes.Buffer
 	service := ethereum.New(slog.New(slog.NewTextHandler(&log, nil)))
 	key := testKey(t, 1)
-	err := service.Load(ethereum.Config{Network: testNetwork(), Keys: []*bls.SecretKey{key}, Slashing: slashing.NewMemory(root(validatorsRoot))})
+	err := service.Load(ethereum.Config{Network: testNetwork(), Keys: []*bls.SecretKey{key}, Slashing: slashingtest.NewMemory(root(validatorsRoot))})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"holdfast/enclave/slashing"
+	"holdfast/enclave/slashing/slashingtest"
 )
 
 // network simulates a chain's justification: in epoch e every validator is asked for
@@ -22,7 +23,7 @@ type network struct {
 // signer has some of the validators' keys behind one guard. While it is down it is nil.
 type signer struct {
 	validators int
-	memory     *slashing.Memory
+	memory     *slashingtest.Memory
 	guard      *slashing.Guard
 	refusals   []slashing.Decision // of the latest epoch
 }
@@ -30,7 +31,7 @@ type signer struct {
 func newNetwork(t *testing.T, validators ...int) *network {
 	n := &network{t: t, clock: new(clockAt)}
 	for _, count := range validators {
-		s := &signer{validators: count, memory: slashing.NewMemory(chain)}
+		s := &signer{validators: count, memory: slashingtest.NewMemory(chain)}
 		s.guard = newGuard(t, slashing.GuardOptions{Store: s.memory, Clock: n.clock})
 		n.signers = append(n.signers, s)
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"holdfast/enclave/slashing"
+	"holdfast/enclave/slashing/slashingtest"
 )
 
 // starts runs one start after the other on stores that the test chooses.
@@ -34,7 +35,7 @@ func TestVouchingDoesNotHideAnEarlierRollback(t *testing.T) {
 			first := newGuard(t, slashing.GuardOptions{Clock: s.clock})
 			allowed(t, first, vote(3, 5, 1))
 
-			rolledBack := slashing.NewMemory(chain)
+			rolledBack := slashingtest.NewMemory(chain)
 			second := s.strict(rolledBack, 6)
 			s.clock.time = at(7, 0)
 			if d := second.Record(t.Context(), chain, slashing.PublicKey{2}, other); d.Answer != slashing.Allowed {
@@ -52,7 +53,7 @@ func TestVouchingDoesNotHideAnEarlierRollback(t *testing.T) {
 
 func TestAStatementAboutTheSameStartTakesItsFloorBack(t *testing.T) {
 	s := starts{t, new(clockAt)}
-	store := slashing.NewMemory(chain)
+	store := slashingtest.NewMemory(chain)
 	guard := s.strict(store, 6)
 	s.clock.time = at(7, 0)
 	allowed(t, guard, proposal(28, 1)) // imposes the floor
@@ -68,7 +69,7 @@ func TestAStatementAboutTheSameStartTakesItsFloorBack(t *testing.T) {
 
 func TestAStatementBeforeTheFirstDutyLeavesNothing(t *testing.T) {
 	s := starts{t, new(clockAt)}
-	store := slashing.NewMemory(chain)
+	store := slashingtest.NewMemory(chain)
 	guard := s.strict(store, 6)
 	guard.Lift()
 	allowed(t, guard, vote(2, 6, 1))
@@ -80,7 +81,7 @@ func TestAStatementBeforeTheFirstDutyLeavesNothing(t *testing.T) {
 
 func TestWhatStoodBeforeALiftStandsAfterIt(t *testing.T) {
 	s := starts{t, new(clockAt)}
-	store := slashing.NewMemory(chain)
+	store := slashingtest.NewMemory(chain)
 	first := s.strict(store, 6)
 	s.clock.time = at(7, 0)
 	allowed(t, first, proposal(28, 1)) // its floor, epoch 6, stays
@@ -110,7 +111,7 @@ func TestWhatStoodBeforeALiftStandsAfterIt(t *testing.T) {
 
 func TestAFloorThatStandsOutlivesStrict(t *testing.T) {
 	s := starts{t, new(clockAt)}
-	store := slashing.NewMemory(chain)
+	store := slashingtest.NewMemory(chain)
 	strict := s.strict(store, 6)
 	s.clock.time = at(7, 0)
 	allowed(t, strict, proposal(28, 1))
@@ -121,7 +122,7 @@ func TestAFloorThatStandsOutlivesStrict(t *testing.T) {
 // sick is a store whose imports and exports fail while told to; the import that fails
 // is recorded or not.
 type sick struct {
-	*slashing.Memory
+	*slashingtest.Memory
 	exports, imports, recorded bool
 }
 
@@ -149,7 +150,7 @@ func (s *sick) Import(ctx context.Context, history slashing.Interchange) error {
 func TestNothingIsRecordedUnderAFloorThatIsNotDurable(t *testing.T) {
 	for _, recorded := range []bool{false, true} {
 		s := starts{t, new(clockAt)}
-		store := &sick{Memory: slashing.NewMemory(chain), exports: true, recorded: recorded}
+		store := &sick{Memory: slashingtest.NewMemory(chain), exports: true, recorded: recorded}
 		guard := s.strict(store, 6)
 		s.clock.time = at(7, 0)
 		failed := func() {
@@ -184,7 +185,7 @@ func exportOf(t *testing.T, store slashing.Archive, key slashing.PublicKey) slas
 
 func TestFloorsDoNotShowAsValidators(t *testing.T) {
 	s := starts{t, new(clockAt)}
-	store := slashing.NewMemory(chain)
+	store := slashingtest.NewMemory(chain)
 	guard := s.strict(store, 6)
 	s.clock.time = at(7, 0)
 	allowed(t, guard, vote(6, 7, 1))
@@ -215,7 +216,7 @@ func TestFloorsDoNotShowAsValidators(t *testing.T) {
 
 func TestAnotherNetworkIsDeniedUnderAFloor(t *testing.T) {
 	s := starts{t, new(clockAt)}
-	guard := s.strict(slashing.NewMemory(chain), 6)
+	guard := s.strict(slashingtest.NewMemory(chain), 6)
 	s.clock.time = at(7, 0)
 	d := guard.Record(t.Context(), slashing.Root{9}, slashing.PublicKey{1}, vote(6, 7, 1))
 	if d.Reason != slashing.WrongNetwork {
@@ -225,7 +226,7 @@ func TestAnotherNetworkIsDeniedUnderAFloor(t *testing.T) {
 
 // slowImport is a store whose imports wait.
 type slowImport struct {
-	*slashing.Memory
+	*slashingtest.Memory
 	imports chan struct{} // one token lets one import through
 	count   chan struct{}
 }
@@ -243,7 +244,7 @@ func (s slowImport) Import(ctx context.Context, history slashing.Interchange) er
 func TestDutiesShareOneRecordOfTheFloorAndWaitNoLongerThanTheyMay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		clock := &clockAt{at(6, 0)}
-		store := slowImport{slashing.NewMemory(chain), make(chan struct{}), make(chan struct{}, 100)}
+		store := slowImport{slashingtest.NewMemory(chain), make(chan struct{}), make(chan struct{}, 100)}
 		guard := newGuard(t, slashing.GuardOptions{Store: store, Clock: clock, Floor: schedule().Floor(clock.time)})
 		clock.time = at(7, 0)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)

@@ -25,7 +25,7 @@ func (c *clockAt) Now() (time.Time, error) {
 func newGuard(t *testing.T, o slashing.GuardOptions) *slashing.Guard {
 	t.Helper()
 	if o.Store == nil {
-		o.Store = slashing.NewMemory(chain)
+		o.Store = slashingtest.NewMemory(chain)
 	}
 	if o.Clock == nil {
 		o.Clock = &clockAt{at(100, 0)}
@@ -60,7 +60,7 @@ func allowed(t *testing.T, store slashing.Store, duty slashing.Duty) {
 // patient is a store behind a guard that time does not get in the way of.
 type patient struct {
 	*slashing.Guard
-	*slashing.Memory
+	*slashingtest.Memory
 }
 
 func (p patient) Record(ctx context.Context, network slashing.Root, key slashing.PublicKey, duty slashing.Duty) slashing.Decision {
@@ -81,13 +81,13 @@ func (p patient) Probe(ctx context.Context) error { return p.Guard.Probe(ctx) }
 
 func TestAGuardedStoreIsAStore(t *testing.T) {
 	slashingtest.RunStore(t, func(t *testing.T, network slashing.Root) slashing.Archive {
-		memory := slashing.NewMemory(network)
+		memory := slashingtest.NewMemory(network)
 		return patient{newGuard(t, slashing.GuardOptions{Store: memory}), memory}
 	})
 }
 
 func TestAnIncompleteGuardIsNotMade(t *testing.T) {
-	whole := slashing.GuardOptions{Store: slashing.NewMemory(chain), Clock: new(clockAt), Schedule: schedule()}
+	whole := slashing.GuardOptions{Store: slashingtest.NewMemory(chain), Clock: new(clockAt), Schedule: schedule()}
 	for name, change := range map[string]func(*slashing.GuardOptions){
 		"no store":    func(o *slashing.GuardOptions) { o.Store = nil },
 		"no clock":    func(o *slashing.GuardOptions) { o.Clock = nil },

@@ -13,11 +13,11 @@ import (
 var chain = slashing.Root{1}
 
 func TestMemoryIsAStore(t *testing.T) {
-	slashingtest.RunStore(t, func(_ *testing.T, network slashing.Root) slashing.Archive { return slashing.NewMemory(network) })
+	slashingtest.RunStore(t, func(_ *testing.T, network slashing.Root) slashing.Archive { return slashingtest.NewMemory(network) })
 }
 
 func TestAnUnopenedStoreFails(t *testing.T) {
-	var store slashing.Memory
+	var store slashingtest.Memory
 	if d := store.Record(t.Context(), slashing.Root{}, slashing.PublicKey{}, proposal(1, 1)); d.Answer != slashing.Failed || d.Err == nil {
 		t.Errorf("got %v, %v; want a failure", d.Answer, d.Err)
 	}
@@ -27,7 +27,7 @@ func TestAnUnopenedStoreFails(t *testing.T) {
 }
 
 func TestAnEndedContextFails(t *testing.T) {
-	store := slashing.NewMemory(chain)
+	store := slashingtest.NewMemory(chain)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if d := store.Record(ctx, chain, slashing.PublicKey{1}, proposal(1, 1)); d.Answer != slashing.Failed {
@@ -39,7 +39,7 @@ func TestAnEndedContextFails(t *testing.T) {
 }
 
 func TestExportsAreOrderedByKey(t *testing.T) {
-	store := slashing.NewMemory(chain)
+	store := slashingtest.NewMemory(chain)
 	for _, key := range []byte{9, 3, 7} {
 		store.Record(t.Context(), chain, slashing.PublicKey{key}, proposal(1, 1))
 	}
@@ -58,7 +58,7 @@ func TestExportsAreOrderedByKey(t *testing.T) {
 }
 
 func BenchmarkRecord(b *testing.B) {
-	store := slashing.NewMemory(chain)
+	store := slashingtest.NewMemory(chain)
 	target := uint64(0)
 	for b.Loop() {
 		target++
@@ -79,14 +79,14 @@ func export(t *testing.T, store slashing.Archive, keys ...slashing.PublicKey) sl
 }
 
 func TestAStoreThatWasNotOpenedSaysSo(t *testing.T) {
-	store := new(slashing.Memory)
+	store := new(slashingtest.Memory)
 	if store.Probe(t.Context()) == nil {
 		t.Error("it probes well")
 	}
 	if _, err := store.Export(t.Context(), nil); err == nil {
 		t.Error("it exports")
 	}
-	if err := slashing.NewMemory(slashing.Root{1}).Probe(t.Context()); err != nil {
+	if err := slashingtest.NewMemory(slashing.Root{1}).Probe(t.Context()); err != nil {
 		t.Error(err)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"holdfast/enclave/ethereum/bls"
 	"holdfast/enclave/ethereum/network"
 	"holdfast/enclave/slashing"
+	"holdfast/enclave/slashing/slashingtest"
 	"holdfast/internal/rehearsal"
 )
 
@@ -88,7 +89,7 @@ func TestOneOfAPairMustBeSignedAndNoMore(t *testing.T) {
 func TestTheSentencesAreTheRules(t *testing.T) {
 	schedule := slashing.Schedule{Genesis: time.Unix(0, 0), SlotDuration: time.Second, SlotsPerEpoch: 2}
 	floor := slashing.Floor{Epoch: 20, Slot: 41}
-	store := slashing.NewMemory([32]byte{1})
+	store := slashingtest.NewMemory([32]byte{1})
 	record := func(d slashing.Duty) slashing.Decision {
 		return store.Record(t.Context(), [32]byte{1}, slashing.PublicKey{1}, d)
 	}

@@ -9,7 +9,7 @@ import (
 
 func TestAStoreThatKeepsItsMemoryPassesAsReopened(t *testing.T) {
 	slashingtest.RunReopen(t, func(_ *testing.T, network slashing.Root) func(*testing.T) slashing.Archive {
-		store := slashing.NewMemory(network)
+		store := slashingtest.NewMemory(network)
 		return func(*testing.T) slashing.Archive { return store }
 	})
 }

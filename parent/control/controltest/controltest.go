@@ -21,6 +21,7 @@ import (
 	"holdfast/enclave/control/client"
 	"holdfast/enclave/control/message"
 	"holdfast/enclave/slashing"
+	"holdfast/enclave/slashing/slashingtest"
 	"holdfast/verify/envelope"
 )
 
@@ -38,7 +39,7 @@ type Enclave struct {
 	Move func(message.Tables) (message.Generated, error)
 
 	// Store is behind /slashing; it is the network of Network.
-	Store   *slashing.Memory
+	Store   *slashingtest.Memory
 	Network slashing.Root
 	Head    message.Head
 
@@ -53,7 +54,7 @@ type Enclave struct {
 // New returns an enclave that waits for a bundle.
 func New() *Enclave {
 	network := slashing.Root{1}
-	e := &Enclave{Store: slashing.NewMemory(network), Network: network, mux: http.NewServeMux()}
+	e := &Enclave{Store: slashingtest.NewMemory(network), Network: network, mux: http.NewServeMux()}
 	e.status.State = message.WaitingForBundle
 	e.mux.HandleFunc("GET /status", e.serveStatus)
 	e.mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) {
