@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -113,7 +114,7 @@ func fill(from io.Reader, body []byte) ([]byte, error) {
 
 // bodyTime is longer for what may be large.
 func bodyTime(r *http.Request) time.Duration {
-	if r.URL.Path == releasePath {
+	if strings.HasPrefix(r.URL.Path, keyManagerPath) {
 		return readTimeout
 	}
 	return bodyTimeout

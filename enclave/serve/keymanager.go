@@ -8,6 +8,9 @@ import (
 	"holdfast/enclave/serve/access"
 )
 
+// keyManagerPath is above all that the key manager serves.
+const keyManagerPath = "/eth/v1/"
+
 // keyManager lets through those who may manage keys: a client whose entry says so,
 // or whoever sends the token, as ethereum/keymanager-APIs asks. Web3Signer lets
 // everybody.

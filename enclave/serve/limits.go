@@ -38,12 +38,12 @@ const (
 	bodyTimeout = 10 * time.Second
 
 	// readTimeout and writeTimeout bound a whole request and its answer. The
-	// slowest is a release of megabytes over a slow link.
+	// slowest is an import of many keystores over a slow link.
 	readTimeout  = 60 * time.Second
 	writeTimeout = 60 * time.Second
 
 	// keysTimeout bounds an answer that waits for keystores to open, which take
-	// a second each by design.
+	// a second each by design, or for a bundle's store to be read.
 	keysTimeout = 15 * time.Minute
 
 	// idleTimeout is longer than any known client keeps a connection (90
@@ -56,8 +56,8 @@ const (
 	// maxHeaderSize is far above what a client sends.
 	maxHeaderSize = 16 << 10
 
-	// maxBodySize bounds every body; handlers have lower bounds of their own. A
-	// release of 10,000 keystores takes 8 MB.
+	// maxBodySize bounds every body; handlers have lower bounds of their own. An
+	// import of 10,000 keystores takes 8 MB.
 	maxBodySize = 8 << 20
 
 	// readAhead is the most that is set aside for a body on its sender's word,

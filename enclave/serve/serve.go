@@ -106,13 +106,13 @@ func (s *Server) routes(c Config) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/upcheck", s.open(methods(http.HandlerFunc(upcheck), http.MethodGet, http.MethodHead)))
 	mux.Handle("/attestation", s.open(methods(http.HandlerFunc(s.attestation), http.MethodGet)))
-	mux.Handle("/release", s.open(methods(s.receive(&releaseHandler{releaser: c.Releaser, log: c.Log}), http.MethodPost)))
+	mux.Handle(releasePath, s.open(methods(s.receive(&releaseHandler{releaser: c.Releaser, log: c.Log}), http.MethodPost)))
 	// Neither shows what a client could not see, and neither a load balancer nor
 	// Prometheus has a client's certificate.
 	mux.Handle("/healthcheck", s.open(s.receive(c.Signer)))
 	mux.Handle("/metrics", s.open(s.receive(c.Signer)))
 	mux.Handle("/status", s.known(methods(http.HandlerFunc(s.serveStatus), http.MethodGet)))
-	mux.Handle("/eth/v1/", s.keyManager(c.KeyManager))
+	mux.Handle(keyManagerPath, s.keyManager(c.KeyManager))
 	mux.Handle("/", s.known(s.receive(s.afford(c.Signer))))
 	return mux
 }

@@ -63,7 +63,6 @@ func (h *Holder) Client(m *Machine, network *Network, attested string) (*Client,
 	return &Client{m.URL, h.Key, network, &http.Client{Transport: transport, Timeout: 30 * time.Second}}, nil
 }
 
-
 // A RefusedError is an answer other than a signature.
 type RefusedError struct {
 	Status  int
