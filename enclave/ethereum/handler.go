@@ -86,6 +86,8 @@ func methodNotAllowed(allow string) http.HandlerFunc {
 	}
 }
 
+// servePublicKeys lists the keys that the client may use: a validator client takes
+// every key it is shown for its own.
 func (s *Service) servePublicKeys(w http.ResponseWriter, r *http.Request) {
 	if !accepts(r, true, "application/json", "application/*", "*/*") {
 		writeError(w, http.StatusNotAcceptable, errors.New("public keys are only listed as application/json"))
@@ -93,7 +95,7 @@ func (s *Service) servePublicKeys(w http.ResponseWriter, r *http.Request) {
 	}
 	listing := []byte("[]")
 	if signer := s.loaded.Load(); signer != nil {
-		listing = signer.keys.current.Load().listing
+		listing = signer.list(signer.Client(r))
 	}
 	w.Header().Set("Content-Type", jsonType)
 	_, _ = w.Write(listing)

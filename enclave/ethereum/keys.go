@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 
 	"holdfast/enclave/ethereum/bls"
+	"holdfast/enclave/ethereum/policy"
 )
 
 // ErrReadOnly reports an attempt to delete a key that was released with a bundle.
@@ -82,6 +83,26 @@ func newKeyring(held map[bls.PublicKey]heldKey) (*keyring, error) {
 	}
 	listing, err := json.Marshal(names)
 	return &keyring{keys: held, order: order, listing: listing}, err
+}
+
+// list returns the answer to publicKeys for a client.
+func (s *signer) list(client policy.Client) []byte {
+	ring := s.keys.current.Load()
+	if client.AnyKey {
+		return ring.listing
+	}
+	names := []string{}
+	for _, key := range client.Keys {
+		if _, held := ring.keys[key]; held {
+			names = append(names, key.String())
+		}
+	}
+	slices.Sort(names)
+	listing, err := json.Marshal(slices.Compact(names))
+	if err != nil {
+		return []byte("[]")
+	}
+	return listing
 }
 
 // released makes the keys of a bundle, in which none may be empty or come twice.

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -191,6 +192,35 @@ func TestPublicKeysAreListedInLowerCase(t *testing.T) {
 	}
 	if len(want) != 0 {
 		t.Errorf("not listed: %v", want)
+	}
+}
+
+func TestAClientIsShownTheKeysThatItMayUse(t *testing.T) {
+	var client policy.Client
+	service := configured(t, func(c *ethereum.Config) { c.Client = func(*http.Request) policy.Client { return client } }, testKey(t, 1), testKey(t, 2), testKey(t, 3))
+	for name, test := range map[string]struct {
+		keys []bls.PublicKey
+		want []bls.PublicKey
+	}{
+		"two of three":         {[]bls.PublicKey{public(t, 2), public(t, 1), public(t, 2)}, []bls.PublicKey{public(t, 1), public(t, 2)}},
+		"one that is not here": {[]bls.PublicKey{public(t, 9), public(t, 3)}, []bls.PublicKey{public(t, 3)}},
+		"none":                 {nil, []bls.PublicKey{}},
+	} {
+		client = policy.Client{Name: "vc", Keys: test.keys}
+		var got []string
+		answer := httptest.NewRecorder()
+		service.Handler().ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/api/v1/eth2/publicKeys", nil))
+		if err := json.Unmarshal(answer.Body.Bytes(), &got); err != nil {
+			t.Fatal(err)
+		}
+		want := make([]string, len(test.want))
+		for i, key := range test.want {
+			want[i] = key.String()
+		}
+		slices.Sort(want)
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: got %q, want %q", name, got, want)
+		}
 	}
 }
 
