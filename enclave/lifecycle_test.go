@@ -13,6 +13,7 @@ import (
 
 	"holdfast/enclave/control/message"
 	"holdfast/enclave/nsm"
+	"holdfast/enclave/serve/access/accesstest"
 	"holdfast/enclave/slashing"
 	"holdfast/internal/appliance"
 )
@@ -50,6 +51,25 @@ func TestANewerBundleTakesTheOldOnesPlaceWithoutARestart(t *testing.T) {
 	}
 	if status, body := e.call(t, "GET", "/api/v1/eth2/publicKeys", ""); status != 200 || body != `["`+publicKey2+`"]` {
 		t.Errorf("after the refusals: got %d %s", status, body)
+	}
+}
+
+func TestANewerBundleBringsAnotherTLSKeyThatIsAttested(t *testing.T) {
+	e := startEnclave(t)
+	for version := 1; version <= 2; version++ {
+		leaf := accesstest.NewAuthority(t, "root").Issue(t, "signer", accesstest.ForServers("signer.example"))
+		certificate, key := accesstest.Encode(t, leaf)
+		identity, err := json.Marshal(map[string]string{"certificate": certificate, "key": key})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := e.give(t, versioned(version, with(anyClient+`,"tls":{"names":["signer.example"]}`, bare(secretKey1), `,"tls":`+string(identity)))); err != nil {
+			t.Fatal(err)
+		}
+		// verified compares what is attested with the connection's own key.
+		if _, bound := e.verified(t); string(bound.TLSKey) != string(leaf.Leaf.RawSubjectPublicKeyInfo) {
+			t.Errorf("version %d: the attestation binds another key than the bundle's", version)
+		}
 	}
 }
 
