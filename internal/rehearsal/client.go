@@ -63,6 +63,9 @@ func (h *Holder) Client(m *Machine, network *Network, attested string) (*Client,
 	return &Client{m.URL, h.Key, network, &http.Client{Transport: transport, Timeout: 30 * time.Second}}, nil
 }
 
+// Close closes the connections that are not in use.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
 // A RefusedError is an answer other than a signature.
 type RefusedError struct {
 	Status  int
