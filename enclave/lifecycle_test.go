@@ -269,6 +269,23 @@ func TestTheOperatorsStatementLiftsTheFloor(t *testing.T) {
 	if err := e.control.Vouch(t.Context(), message.Statement{Challenge: head.Challenge, Head: head.Head, Signature: hex.EncodeToString(signature)}); err != nil {
 		t.Fatal(err)
 	}
+	// That the journal is complete is signed, and cannot be added or taken away.
+	statement.Complete = true
+	whole, err := statement.Sign(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, said := range []message.Statement{
+		{Challenge: head.Challenge, Head: head.Head, Complete: true, Signature: hex.EncodeToString(signature)},
+		{Challenge: head.Challenge, Head: head.Head, Signature: hex.EncodeToString(whole)},
+	} {
+		if err := e.control.Vouch(t.Context(), said); err == nil || !strings.Contains(err.Error(), "does not hold") {
+			t.Errorf("complete %v under another statement's signature: got %v", said.Complete, err)
+		}
+	}
+	if err := e.control.Vouch(t.Context(), message.Statement{Challenge: head.Challenge, Head: head.Head, Complete: true, Signature: hex.EncodeToString(whole)}); err != nil {
+		t.Errorf("a complete journal: %v", err)
+	}
 	if status, body := e.vote(t, past-1, past, 1); status != 200 {
 		t.Errorf("after the statement: got %d %s, want 200", status, body)
 	}

@@ -41,7 +41,7 @@ func slashingHead(ctx context.Context, args []string, stdout, _ io.Writer) error
 	return printJSON(stdout, head)
 }
 
-const vouchHelp = `usage: parent slashing vouch -key FILE [-head FILE] [-expect DIGEST] [flags]
+const vouchHelp = `usage: parent slashing vouch -key FILE [-head FILE] [-expect DIGEST] [-complete] [flags]
        parent slashing vouch -statement FILE [flags]
 
 After a restart in strict freshness the enclave signs nothing at or below a floor, because a host could have
@@ -57,6 +57,12 @@ but that one is signed.
   parent slashing vouch -head head.json -key operator.pem -expect 5f0d… >statement.json
   parent slashing vouch -control hf.sock -statement statement.json
 
+A floor that an earlier start imposed on the journal, and that nobody vouched for, stands nevertheless: that
+start may have read an older copy. With -complete the statement says besides that nothing that was ever
+signed with these keys is missing from the journal, and lifts that floor too.
+
+  parent slashing vouch -control hf.sock -key operator.pem -expect 5f0d… -complete
+
 With -key alone the head is asked for, shown, signed and sent. With -head it comes from a file that 'parent
 slashing head' wrote, and the statement goes to standard output: no enclave is needed. With -statement a
 statement is sent that was signed elsewhere.
@@ -67,6 +73,7 @@ flags:
 // A vouching is one invocation of vouch.
 type vouching struct {
 	socket, key, head, statement, expect string
+	complete                             bool
 	stdout, stderr                       io.Writer
 }
 
@@ -78,13 +85,14 @@ func slashingVouch(ctx context.Context, args []string, stdout, stderr io.Writer)
 	f.StringVar(&v.head, "head", "", "sign the head in this `file` and print the statement")
 	f.StringVar(&v.statement, "statement", "", "send the statement in this `file`")
 	f.StringVar(&v.expect, "expect", "", "sign only if the head's `digest` is this, 64 hexadecimal digits")
+	f.BoolVar(&v.complete, "complete", false, "say too that the journal lacks nothing that was ever signed")
 	if err := f.parse(args, 0, 0); err != nil {
 		return err
 	}
 	v.socket = *socket
 	switch {
-	case v.statement != "" && (v.key != "" || v.head != "" || v.expect != ""):
-		return usagef("-statement goes with none of -key, -head and -expect (hint: parent slashing vouch -h)")
+	case v.statement != "" && (v.key != "" || v.head != "" || v.expect != "" || v.complete):
+		return usagef("-statement goes with none of -key, -head, -expect and -complete (hint: parent slashing vouch -h)")
 	case v.statement == "" && v.key == "":
 		return usagef("want -key or -statement (hint: parent slashing vouch -h)")
 	case v.statement != "":
@@ -158,6 +166,7 @@ func (v *vouching) sign(head message.Head) (message.Statement, error) {
 	if err != nil {
 		return message.Statement{}, err
 	}
+	statement.Complete = v.complete
 	fmt.Fprintf(v.stderr, "journal head   %x\nrecords        %d\nconfiguration  %x\nchallenge      %x\n",
 		statement.Head, head.Sequence, statement.Configuration, statement.Challenge)
 	if v.expect != "" && v.expect != hex.EncodeToString(statement.Head[:]) {
@@ -170,6 +179,7 @@ func (v *vouching) sign(head message.Head) (message.Statement, error) {
 	return message.Statement{
 		Challenge: hex.EncodeToString(statement.Challenge[:]),
 		Head:      hex.EncodeToString(statement.Head[:]),
+		Complete:  statement.Complete,
 		Signature: hex.EncodeToString(signature),
 	}, nil
 }

@@ -135,6 +135,7 @@ func verifyStatement(head message.Head, said message.Statement, operator ed25519
 	if said.Challenge != head.Challenge || said.Head != head.Head {
 		return fmt.Errorf("the statement is of another start of the enclave, or of another journal")
 	}
+	statement.Complete = said.Complete
 	return statement.Verify(operator, signature)
 }
 
