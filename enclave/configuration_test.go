@@ -4,7 +4,6 @@ import (
 	"crypto/tls"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -21,25 +20,11 @@ const (
 // callAs asks on a connection of its own, with a certificate or none.
 func (e *running) callAs(t *testing.T, certificate *tls.Certificate, method, path, body string) (int, string) {
 	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), method, e.url+path, strings.NewReader(body))
-	if err != nil {
-		t.Fatal(err)
-	}
 	config := &tls.Config{InsecureSkipVerify: true}
 	if certificate != nil {
 		config.Certificates = []tls.Certificate{*certificate}
 	}
-	transport := &http.Transport{TLSClientConfig: config, DisableKeepAlives: true, ForceAttemptHTTP2: true}
-	response, err := transport.RoundTrip(request)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = response.Body.Close() }()
-	answer, err := io.ReadAll(response.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return response.StatusCode, string(answer)
+	return exchange(t, &http.Transport{TLSClientConfig: config, ForceAttemptHTTP2: true}, newRequest(t, method, e.url+path, body))
 }
 
 func entry(name string, certificate tls.Certificate, more string) string {

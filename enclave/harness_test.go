@@ -155,15 +155,27 @@ func (e *running) certificate(t *testing.T) []byte {
 	return c.Peer().Raw
 }
 
-// call asks the signer's interface, on a connection of its own.
+// call asks the signer's interface for JSON, on a connection of its own.
 func (e *running) call(t *testing.T, method, path, body string) (int, string) {
 	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), method, e.url+path, strings.NewReader(body))
+	request := newRequest(t, method, e.url+path, body)
+	request.Header.Set("Accept", "application/json")
+	return exchange(t, &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}, request)
+}
+
+func newRequest(t *testing.T, method, url, body string) *http.Request {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
-	request.Header.Set("Accept", "application/json")
-	transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true}
+	return request
+}
+
+// exchange sends a request on a connection of its own and returns status and body.
+func exchange(t *testing.T, transport *http.Transport, request *http.Request) (int, string) {
+	t.Helper()
+	transport.DisableKeepAlives = true
 	response, err := transport.RoundTrip(request)
 	if err != nil {
 		t.Fatal(err)
@@ -264,23 +276,9 @@ func unlockUnder(t *testing.T, c *channel.Channel, judged judgement.Judgement, m
 // post sends a message to the control port.
 func (e *running) post(t *testing.T, path string, body []byte) (int, string) {
 	t.Helper()
-	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+	return exchange(t, &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return e.ports.Dial(ctx, message.Port)
-	}}
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://enclave"+path, bytes.NewReader(body))
-	if err != nil {
-		t.Fatal(err)
-	}
-	response, err := transport.RoundTrip(request)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = response.Body.Close() }()
-	answer, err := io.ReadAll(response.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return response.StatusCode, string(answer)
+	}}, newRequest(t, http.MethodPost, "http://enclave"+path, string(body)))
 }
 
 // readExample returns Web3Signer's example of an attestation and the signing

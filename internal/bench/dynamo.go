@@ -1,12 +1,9 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
-	"os/exec"
-	"strconv"
 )
 
 // dynamoFigures measures how many duties a second DynamoDB Local makes durable, with 1, 8 and 64 keys side by
@@ -14,14 +11,11 @@ import (
 // takes: what it takes on one machine's processor says nothing of DynamoDB itself, but the ratio and the requests
 // do.
 func dynamoFigures(ctx context.Context, stdout, stderr io.Writer) ([]string, error) {
-	cmd := exec.CommandContext(ctx, "go", "test", "-tags", "netgo,osusergo", "-ldflags=-extldflags=-static", "-run", "^$",
-		"-bench", "^Benchmark(Duty|BareWrite)(1|8|64)$", "-count", strconv.Itoa(rounds), "./enclave/slashing/dynamo")
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, stderr
-	if err := cmd.Run(); err != nil {
-		return nil, fmt.Errorf("%w\n%s", err, &out)
+	output, err := benchmark(ctx, stderr, "./enclave/slashing/dynamo", "Benchmark(Duty|BareWrite)(1|8|64)")
+	if err != nil {
+		return nil, err
 	}
-	return dynamoTable(stdout, out.String())
+	return dynamoTable(stdout, output)
 }
 
 // dynamoTable prints what the benchmarks said as rates.

@@ -1,12 +1,9 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
-	"os/exec"
-	"strconv"
 )
 
 // journalFigures measures how many attestations a second the slashing journal makes
@@ -18,14 +15,11 @@ import (
 // The last figure is the most syncs that 64 attestations of 64 keys cost, asked for
 // at once, in any of many rounds.
 func journalFigures(ctx context.Context, stdout, stderr io.Writer) ([]string, error) {
-	cmd := exec.CommandContext(ctx, "go", "test", "-tags", "netgo,osusergo", "-ldflags=-extldflags=-static", "-run", "^$",
-		"-bench", "^Benchmark(Sync|Record(1|8|64)|Sign(1|8|64)|Together64)$", "-count", strconv.Itoa(rounds), "./parent/journal")
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, stderr
-	if err := cmd.Run(); err != nil {
-		return nil, fmt.Errorf("%w\n%s", err, &out)
+	output, err := benchmark(ctx, stderr, "./parent/journal", "Benchmark(Sync|Record(1|8|64)|Sign(1|8|64)|Together64)")
+	if err != nil {
+		return nil, err
 	}
-	return journalTable(stdout, out.String())
+	return journalTable(stdout, output)
 }
 
 // journalTable prints what the benchmarks said as rates.

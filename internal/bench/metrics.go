@@ -14,15 +14,24 @@ import (
 // metrics runs benchmarks of a package and returns what they report, as medians over the rounds: by
 // benchmark, then by unit, as go test prints them.
 func metrics(ctx context.Context, stderr io.Writer, pkg, pattern string, args ...string) (map[string]map[string]float64, error) {
+	output, err := benchmark(ctx, stderr, pkg, pattern, append([]string{"-cpu", "1"}, args...)...)
+	if err != nil {
+		return nil, err
+	}
+	return parseMetrics(output)
+}
+
+// benchmark runs benchmarks of a package, each as often as there are rounds, and returns what go test prints.
+func benchmark(ctx context.Context, stderr io.Writer, pkg, pattern string, args ...string) (string, error) {
 	args = append([]string{"test", "-tags", "netgo,osusergo", "-ldflags=-extldflags=-static", "-run", "^$",
-		"-bench", "^(" + pattern + ")$", "-count", strconv.Itoa(rounds), "-cpu", "1"}, append(args, pkg)...)
+		"-bench", "^(" + pattern + ")$", "-count", strconv.Itoa(rounds)}, append(args, pkg)...)
 	cmd := exec.CommandContext(ctx, "go", args...)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, stderr
 	if err := cmd.Run(); err != nil {
-		return nil, fmt.Errorf("%w\n%s", err, &out)
+		return "", fmt.Errorf("%w\n%s", err, &out)
 	}
-	return parseMetrics(out.String())
+	return out.String(), nil
 }
 
 // parseMetrics reads the output of go test: a benchmark's name, its iterations, then values with units.
